@@ -1,0 +1,64 @@
+//! Envoy's whole static configuration, rendered into the proxy container's arguments.
+
+use sparkmesh_policy::port::Port;
+
+/// Where the control plane is and how the proxy knows it for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// DNS name, also the name that its certificate must carry.
+    pub host: String,
+    /// Its xDS port.
+    pub port: Port,
+    /// The certificate authority that signs it, PEM. Without one (an offline look at a manifest)
+    /// the proxy trusts no control plane of ours and therefore never becomes ready.
+    pub ca_pem: Option<String>,
+}
+
+/// What of a bootstrap differs from pod to pod.
+#[derive(Clone, Debug)]
+pub struct BootstrapSpec<'a> {
+    /// The control plane that feeds this proxy.
+    pub control: &'a Control,
+    /// Inbound ports known to speak HTTP, ascending, without repeats.
+    pub http_ports: &'a [Port],
+    /// The application's probes that pass through the proxy.
+    pub probes: &'a [AppProbe],
+}
+
+/// One probe of the application, as the proxy answers it on [`Port::HEALTH`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppProbe {
+    /// The path that the kubelet asks the proxy for, for example `/probe/main/readiness`.
+    pub path: String,
+    /// What the application is asked.
+    pub check: Check,
+    /// The probe's own time-out.
+    pub timeout_seconds: u32,
+}
+
+/// How the application itself is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// `GET path`; 200 to 399 is well. The certificate of an HTTPS server is not verified, as the
+    /// kubelet does not verify it either.
+    Http {
+        /// Whether the server speaks TLS.
+        tls: bool,
+        /// The application's port.
+        port: Port,
+        /// Path and query, as the kubelet would ask for.
+        path: String,
+    },
+    /// A connection that is accepted is well.
+    Tcp {
+        /// The application's port.
+        port: Port,
+    },
+    /// `grpc.health.v1.Health/Check` that answers SERVING is well.
+    Grpc {
+        /// The application's port.
+        port: Port,
+        /// The service asked for; none asks for the server as a whole.
+        service: Option<String>,
+    },
+}

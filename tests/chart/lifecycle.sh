@@ -67,7 +67,7 @@ eventually() {
   pass "$what"
 }
 
-helm() { "${HELM:-helm}" --kubeconfig "$KUBECONFIG" "$@"; }
+helm() { command "${HELM:-helm}" --kubeconfig "$KUBECONFIG" "$@"; }
 
 end_watchers() {
   local pid

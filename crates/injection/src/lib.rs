@@ -6,4 +6,5 @@
 
 pub mod bootstrap;
 pub mod facts;
+pub mod pod;
 pub mod redirect;

@@ -45,6 +45,20 @@ pub mod annotation {
     pub const DRAIN_SECONDS: &str = "sparkmesh.dev/drain-seconds";
     /// The pod's Spark role, where labels and command do not tell it.
     pub const ROLE: &str = "sparkmesh.dev/role";
+
+    /// All of them.
+    pub const ALL: [&str; 10] = [
+        PROXY_CPU_REQUEST,
+        PROXY_CPU_LIMIT,
+        PROXY_MEMORY_REQUEST,
+        PROXY_MEMORY_LIMIT,
+        PROXY_LOG_LEVEL,
+        EXCLUDE_INBOUND_PORTS,
+        EXCLUDE_OUTBOUND_PORTS,
+        EXCLUDE_OUTBOUND_CIDRS,
+        DRAIN_SECONDS,
+        ROLE,
+    ];
 }
 
 /// The init container that programs the redirection.

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use sparkmesh_policy::port::Port;
 
-use crate::bootstrap::Control;
+use crate::bootstrap::{AppProbe, Control, Template};
 
 /// The configuration as written; unknown keys are errors.
 #[derive(Clone, Debug, Deserialize)]
@@ -108,10 +108,10 @@ pub struct MeshConfig {
     pub init_image: Image,
     /// Envoy's log level where no annotation says otherwise.
     pub log_level: LogLevel,
-    /// The control plane.
-    pub control: Control,
     /// Namespaces whose pods are never injected.
     pub excluded_namespaces: Vec<String>,
+    /// The part of every bootstrap that the configuration tells, rendered once.
+    bootstrap: Template,
 }
 
 /// A value of the configuration that is not legal.
@@ -127,10 +127,7 @@ pub struct ConfigError {
 impl MeshConfig {
     /// Validates what was written; `ca_pem` is the content of `control.caFile`. Every mistake is
     /// named at once.
-    pub fn parse(
-        file: ConfigFile,
-        ca_pem: Option<String>,
-    ) -> Result<MeshConfig, Vec<ConfigError>> {
+    pub fn parse(file: ConfigFile, ca_pem: Option<String>) -> Result<MeshConfig, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let proxy_image = Image::parse("proxy.image", &file.proxy.image, &mut errors);
         let init_image = Image::parse("init.image", &file.init.image, &mut errors);
@@ -175,11 +172,11 @@ impl MeshConfig {
                     proxy_image,
                     init_image,
                     log_level,
-                    control: Control {
+                    bootstrap: Template::new(&Control {
                         host: file.control.host,
                         port,
                         ca_pem,
-                    },
+                    }),
                     excluded_namespaces: file.excluded_namespaces,
                 })
             }
@@ -302,10 +299,18 @@ impl LogLevel {
 }
 
 impl MeshConfig {
+    /// The proxy's whole bootstrap for a pod with these HTTP ports and probes.
+    #[must_use]
+    pub fn bootstrap(&self, http_ports: &[Port], probes: &[AppProbe]) -> String {
+        self.bootstrap.render(http_ports, probes)
+    }
+
     /// Whether pods of this namespace are never injected.
     #[must_use]
     pub fn excludes(&self, namespace: &str) -> bool {
-        self.excluded_namespaces.iter().any(|name| name == namespace)
+        self.excluded_namespaces
+            .iter()
+            .any(|name| name == namespace)
     }
 }
 
@@ -338,7 +343,13 @@ mod tests {
         let keys: Vec<_> = errors.iter().map(|error| error.key).collect();
         assert_eq!(
             keys,
-            ["proxy.image", "proxy.logLevel", "control.host", "control.port", "control.caFile"]
+            [
+                "proxy.image",
+                "proxy.logLevel",
+                "control.host",
+                "control.port",
+                "control.caFile"
+            ]
         );
     }
 }

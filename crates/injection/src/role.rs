@@ -181,9 +181,18 @@ mod tests {
     #[test]
     fn standalone_daemons_are_told_by_class_or_script_even_inside_a_shell_line() {
         for (line, expected) in [
-            ("/opt/spark/bin/spark-class org.apache.spark.deploy.master.Master", Role::Master),
-            ("exec /opt/spark/sbin/start-worker.sh spark://spark-master:7077", Role::Worker),
-            ("org.apache.spark.sql.connect.service.SparkConnectServer", Role::ConnectServer),
+            (
+                "/opt/spark/bin/spark-class org.apache.spark.deploy.master.Master",
+                Role::Master,
+            ),
+            (
+                "exec /opt/spark/sbin/start-worker.sh spark://spark-master:7077",
+                Role::Worker,
+            ),
+            (
+                "org.apache.spark.sql.connect.service.SparkConnectServer",
+                Role::ConnectServer,
+            ),
             ("start-history-server.sh", Role::HistoryServer),
             ("sleep 60", Role::None),
         ] {

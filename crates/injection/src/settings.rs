@@ -107,7 +107,11 @@ impl Settings {
 
     fn check_together(&self, pod: &PodView<'_>, violations: &mut Vec<Violation>) {
         let pairs = [
-            (&self.cpu_request, &self.cpu_limit, annotation::PROXY_CPU_LIMIT),
+            (
+                &self.cpu_request,
+                &self.cpu_limit,
+                annotation::PROXY_CPU_LIMIT,
+            ),
             (
                 &self.memory_request,
                 &self.memory_limit,

@@ -425,7 +425,9 @@ impl<'a> PodView<'a> {
     }
 }
 
-fn unreadable(again: Result<PodView<'_>, serde_path_to_error::Error<serde_json::Error>>) -> UnreadablePod {
+fn unreadable(
+    again: Result<PodView<'_>, serde_path_to_error::Error<serde_json::Error>>,
+) -> UnreadablePod {
     match again {
         Ok(_) => UnreadablePod {
             path: ".".to_owned(),

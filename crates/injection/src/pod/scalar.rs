@@ -47,8 +47,7 @@ impl Field<bool> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<T>::deserialize(deserializer)
-            .map(|value| value.map_or(Field::Null, Field::Value))
+        Option::<T>::deserialize(deserializer).map(|value| value.map_or(Field::Null, Field::Value))
     }
 }
 

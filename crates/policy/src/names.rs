@@ -67,3 +67,8 @@ pub const RUN_FOLDER: &str = "/run/sparkmesh";
 
 /// User and group of the proxy. Its traffic is not redirected, so no workload may run as it.
 pub const PROXY_UID: u32 = 1337;
+
+/// Variable by which our containers learn the pod's address, from `status.podIP`.
+pub const POD_IP_VARIABLE: &str = "POD_IP";
+/// Variable by which the init container learns the node's address, from `status.hostIP`.
+pub const HOST_IP_VARIABLE: &str = "HOST_IP";

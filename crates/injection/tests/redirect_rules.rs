@@ -266,13 +266,11 @@ impl Model {
     }
 
     fn table(&self) -> NatTable {
-        let mut saved = String::from("*nat\n");
-        for (chain, rules) in &self.0 {
-            saved.push_str(&format!(":{chain} - [0:0]\n"));
-            for rule in rules {
-                saved.push_str(&format!("-A {chain} {rule}\n"));
-            }
-        }
+        let lines = self.0.iter().flat_map(|(chain, rules)| {
+            let rules = rules.iter().map(move |rule| format!("-A {chain} {rule}"));
+            std::iter::once(format!(":{chain} - [0:0]")).chain(rules)
+        });
+        let saved = format!("*nat\n{}", lines.collect::<Vec<_>>().join("\n"));
         NatTable::parse(&saved)
     }
 

@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+mod names;
+mod pair;
+mod root;
+mod serving;
+mod trust;
+
 /// Arguments of the subcommand.
 #[derive(Debug, clap::Args)]
 pub struct Args {}

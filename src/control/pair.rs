@@ -70,11 +70,19 @@ impl TlsPair {
         Ok(OpenPair { chain, facts, key })
     }
 
+    /// When the certificate expires, if there is one.
+    pub(crate) fn expiry(&self) -> Option<Timestamp> {
+        let first = CertificateDer::from_pem_slice(&self.certificate).ok()?;
+        Some(CertificateFacts::of(&first)?.validity.not_after)
+    }
+
     /// The certificates of `ca.crt`; none where the entry is empty.
     pub(crate) fn roots(&self) -> Result<Vec<CertificateDer<'static>>, PairError> {
         let roots = certificates(&self.ca).ok_or(PairError::BadCa)?;
         let only_blank = self.ca.iter().all(u8::is_ascii_whitespace);
-        let readable = roots.iter().all(|root| CertificateFacts::of(root).is_some());
+        let readable = roots
+            .iter()
+            .all(|root| CertificateFacts::of(root).is_some());
         if readable && (only_blank || !roots.is_empty()) {
             Ok(roots)
         } else {
@@ -85,7 +93,9 @@ impl TlsPair {
 
 /// Every certificate of a PEM text in its order, or nothing where one is malformed.
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .ok()
 }
 
 /// PEM text of certificates, always spelled the same way.
@@ -120,8 +130,14 @@ impl CertificateFacts {
             return None;
         }
         let authority = x509.basic_constraints().ok()?.is_some_and(|it| it.value.ca);
-        let signing = x509.key_usage().ok()?.is_none_or(|it| it.value.key_cert_sign());
-        let servers = x509.extended_key_usage().ok()?.is_none_or(|it| it.value.server_auth || it.value.any);
+        let signing = x509
+            .key_usage()
+            .ok()?
+            .is_none_or(|it| it.value.key_cert_sign());
+        let servers = x509
+            .extended_key_usage()
+            .ok()?
+            .is_none_or(|it| it.value.server_auth || it.value.any);
         Some(CertificateFacts {
             validity: Validity {
                 not_before: Timestamp::from_second(x509.validity().not_before.timestamp()).ok()?,
@@ -164,10 +180,21 @@ mod tests {
     #[test]
     fn renewal_is_due_at_two_thirds_of_the_life() {
         for (from, to, due) in [
-            ("2026-01-01T00:00:00Z", "2026-01-31T00:00:00Z", "2026-01-21T00:00:00Z"),
-            ("2026-01-01T00:00:00Z", "2026-01-01T03:00:00Z", "2026-01-01T02:00:00Z"),
+            (
+                "2026-01-01T00:00:00Z",
+                "2026-01-31T00:00:00Z",
+                "2026-01-21T00:00:00Z",
+            ),
+            (
+                "2026-01-01T00:00:00Z",
+                "2026-01-01T03:00:00Z",
+                "2026-01-01T02:00:00Z",
+            ),
         ] {
-            let validity = Validity { not_before: time(from), not_after: time(to) };
+            let validity = Validity {
+                not_before: time(from),
+                not_after: time(to),
+            };
             assert_eq!(validity.renewal(), time(due));
         }
     }
@@ -196,12 +223,27 @@ mod tests {
         let broken_certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for (pair, error) in [
             (TlsPair::default(), PairError::NoCertificate),
-            (TlsPair { certificate: vec![], ..good.clone() }, PairError::NoCertificate),
             (
-                TlsPair { certificate: broken_certificate.to_vec(), ..good.clone() },
+                TlsPair {
+                    certificate: vec![],
+                    ..good.clone()
+                },
+                PairError::NoCertificate,
+            ),
+            (
+                TlsPair {
+                    certificate: broken_certificate.to_vec(),
+                    ..good.clone()
+                },
                 PairError::BadCertificate,
             ),
-            (TlsPair { key: b"no key".to_vec(), ..good.clone() }, PairError::NoKey),
+            (
+                TlsPair {
+                    key: b"no key".to_vec(),
+                    ..good.clone()
+                },
+                PairError::NoKey,
+            ),
             (
                 TlsPair {
                     key: b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec(),
@@ -209,15 +251,31 @@ mod tests {
                 },
                 PairError::BadKey,
             ),
-            (TlsPair { key: other.key.clone(), ..good.clone() }, PairError::KeyMismatch),
+            (
+                TlsPair {
+                    key: other.key.clone(),
+                    ..good.clone()
+                },
+                PairError::KeyMismatch,
+            ),
         ] {
             assert_eq!(pair.open().err(), Some(error));
         }
         for ca in [&b"no certificate"[..], broken_certificate] {
-            let pair = TlsPair { ca: ca.to_vec(), ..good.clone() };
+            let pair = TlsPair {
+                ca: ca.to_vec(),
+                ..good.clone()
+            };
             assert_eq!(pair.roots(), Err(PairError::BadCa));
         }
-        assert_eq!(TlsPair { ca: b"\n".to_vec(), ..good }.roots(), Ok(vec![]));
+        assert_eq!(
+            TlsPair {
+                ca: b"\n".to_vec(),
+                ..good
+            }
+            .roots(),
+            Ok(vec![])
+        );
     }
 
     #[test]

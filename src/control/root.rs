@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -36,7 +36,9 @@ pub(crate) struct Root {
 pub(crate) enum RootError {
     #[error(transparent)]
     Unreadable(#[from] PairError),
-    #[error("tls.crt is not an authority for servers: it needs CA:TRUE, and usages, where it has any, that include Certificate Sign and TLS Web Server Authentication")]
+    #[error(
+        "tls.crt is not an authority for servers: it needs CA:TRUE, and usages, where it has any, that include Certificate Sign and TLS Web Server Authentication"
+    )]
     NotAnAuthority,
     #[error("tls.crt is not valid before {0}")]
     NotYetValid(Timestamp),
@@ -52,12 +54,19 @@ impl Root {
     /// A new authority, self-signed: ECDSA P-256, ten years, with no further authority below it.
     pub(crate) fn make(now: Timestamp) -> Result<TlsPair, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let validity = Validity { not_before: now - CLOCK_SKEW, not_after: now + LIFE };
+        let validity = Validity {
+            not_before: now - CLOCK_SKEW,
+            not_after: now + LIFE,
+        };
         let mut params = parameters("sparkmesh root", validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = pem(&[params.self_signed(&key)?.into()]);
-        Ok(TlsPair { key: key.serialize_pem().into_bytes(), ca: certificate.clone(), certificate })
+        Ok(TlsPair {
+            key: key.serialize_pem().into_bytes(),
+            ca: certificate.clone(),
+            certificate,
+        })
     }
 
     /// The authority of a Secret in cert-manager's form: `ca.crt` holds the anchors to trust; where
@@ -82,7 +91,11 @@ impl Root {
         let root = Root {
             issuer: Issuer::from_ca_cert_der(&pair.chain[0], pair.key)?,
             validity,
-            intermediates: pair.chain.into_iter().filter(|it| !anchors.contains(it)).collect(),
+            intermediates: pair
+                .chain
+                .into_iter()
+                .filter(|it| !anchors.contains(it))
+                .collect(),
             anchors,
         };
         root.try_out(now)?;
@@ -90,14 +103,24 @@ impl Root {
     }
 
     /// A certificate for this key, valid no longer than the authority itself.
-    pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Result<Certificate, rcgen::Error> {
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> Result<Certificate, rcgen::Error> {
         params.signed_by(key, &self.issuer)
     }
 
     /// Whether a server showing this chain is accepted by those who trust the anchors, its name
     /// aside.
-    pub(crate) fn vouches_for(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), rustls::Error> {
-        let (first, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+    pub(crate) fn vouches_for(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(), rustls::Error> {
+        let (first, intermediates) = chain
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
         let mut anchors = RootCertStore::empty();
         for anchor in &self.anchors {
             anchors.add(anchor.clone())?;
@@ -107,7 +130,9 @@ impl Root {
             &anchors,
             intermediates,
             UnixTime::since_unix_epoch(since_epoch(now)),
-            aws_lc_rs::default_provider().signature_verification_algorithms.all,
+            aws_lc_rs::default_provider()
+                .signature_verification_algorithms
+                .all,
         )
     }
 
@@ -132,7 +157,9 @@ impl Root {
         let mut params = parameters("sparkmesh trial", self.validity);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let trial = self.sign(&params, &key)?.into();
-        let chain: Vec<_> = std::iter::once(trial).chain(self.intermediates.iter().cloned()).collect();
+        let chain: Vec<_> = std::iter::once(trial)
+            .chain(self.intermediates.iter().cloned())
+            .collect();
         self.vouches_for(&chain, now).map_err(RootError::NotTrusted)
     }
 }
@@ -146,7 +173,9 @@ pub(crate) fn is_authority(certificate: &CertificateDer<'_>, now: Timestamp) -> 
 pub(crate) fn parameters(common_name: &str, validity: Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch(validity.not_before);
     params.not_after = epoch + since_epoch(validity.not_after);
@@ -178,7 +207,10 @@ pub(crate) mod tests {
     fn brought(adjust: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> TlsPair {
         let mut params = parameters(
             "Example Corp CA",
-            Validity { not_before: noon() - years(1), not_after: noon() + years(1) },
+            Validity {
+                not_before: noon() - years(1),
+                not_after: noon() + years(1),
+            },
         );
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         adjust(&mut params);
@@ -201,11 +233,23 @@ pub(crate) mod tests {
         let pair = made();
         let open = pair.open().expect("it is readable");
         let (_, x509) = X509Certificate::from_der(&open.chain[0]).expect("X.509");
-        let constraints = x509.basic_constraints().expect("parsable").expect("present");
+        let constraints = x509
+            .basic_constraints()
+            .expect("parsable")
+            .expect("present");
         assert!(constraints.critical && constraints.value.ca);
         assert_eq!(constraints.value.path_len_constraint, Some(0));
-        assert!(x509.key_usage().expect("parsable").expect("present").value.key_cert_sign());
-        assert!(std::ptr::eq(open.key.algorithm(), &raw const PKCS_ECDSA_P256_SHA256));
+        assert!(
+            x509.key_usage()
+                .expect("parsable")
+                .expect("present")
+                .value
+                .key_cert_sign()
+        );
+        assert!(std::ptr::eq(
+            open.key.algorithm(),
+            &raw const PKCS_ECDSA_P256_SHA256
+        ));
         assert_eq!(open.facts.validity.not_after, noon() + years(10));
         assert_eq!(pair.ca, pair.certificate);
     }
@@ -219,7 +263,11 @@ pub(crate) mod tests {
     #[test]
     fn a_made_root_can_be_used_at_once_and_until_its_end() {
         let pair = made();
-        for now in [noon() - CLOCK_SKEW, noon(), noon() + years(10) - SignedDuration::from_secs(1)] {
+        for now in [
+            noon() - CLOCK_SKEW,
+            noon(),
+            noon() + years(10) - SignedDuration::from_secs(1),
+        ] {
             assert!(Root::open(&pair, now).is_ok(), "{now}");
         }
     }
@@ -228,7 +276,11 @@ pub(crate) mod tests {
     fn a_brought_authority_of_any_common_key_is_used() {
         use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
-        for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+        for algorithm in [
+            &PKCS_ECDSA_P256_SHA256,
+            &PKCS_ECDSA_P384_SHA384,
+            &PKCS_ED25519,
+        ] {
             let key = KeyPair::generate_for(algorithm).expect("a key can be made");
             let pair = brought(|_| (), &key);
             let root = Root::open(&pair, noon()).expect("it is usable");
@@ -242,7 +294,13 @@ pub(crate) mod tests {
         let top = brought(|_| (), &top_key);
         let top_der = top.open().expect("readable").chain[0].clone();
         let top_issuer = Issuer::from_ca_cert_der(&top_der, top_key).expect("an authority");
-        let mut params = parameters("Example Corp Spark", Validity { not_before: noon(), not_after: noon() + years(1) });
+        let mut params = parameters(
+            "Example Corp Spark",
+            Validity {
+                not_before: noon(),
+                not_after: noon() + years(1),
+            },
+        );
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let middle = params.signed_by(&key, &top_issuer).expect("signed");
         let pair = TlsPair {
@@ -264,29 +322,62 @@ pub(crate) mod tests {
         let cases = [
             (leaf, "not an authority for servers"),
             (
-                brought(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature], &p256()),
+                brought(
+                    |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature],
+                    &p256(),
+                ),
                 "not an authority for servers",
             ),
             (
-                brought(|params| params.not_after = rcgen::date_time_ymd(2026, 1, 1), &p256()),
+                brought(
+                    |params| params.not_after = rcgen::date_time_ymd(2026, 1, 1),
+                    &p256(),
+                ),
                 "expired at 2026-01-01T00:00:00Z",
             ),
             (
-                brought(|params| params.not_before = rcgen::date_time_ymd(2027, 1, 1), &p256()),
+                brought(
+                    |params| params.not_before = rcgen::date_time_ymd(2027, 1, 1),
+                    &p256(),
+                ),
                 "not valid before 2027-01-01T00:00:00Z",
             ),
             (
-                brought(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth], &p256()),
+                brought(
+                    |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+                    &p256(),
+                ),
                 "not an authority for servers",
             ),
-            (TlsPair { ca: foreign, ..made() }, "would not be accepted"),
-            (TlsPair { ca: b"?".to_vec(), ..made() }, "ca.crt holds something else"),
-            (TlsPair { key: p256().serialize_pem().into_bytes(), ..made() }, "not the key of the certificate"),
+            (
+                TlsPair {
+                    ca: foreign,
+                    ..made()
+                },
+                "would not be accepted",
+            ),
+            (
+                TlsPair {
+                    ca: b"?".to_vec(),
+                    ..made()
+                },
+                "ca.crt holds something else",
+            ),
+            (
+                TlsPair {
+                    key: p256().serialize_pem().into_bytes(),
+                    ..made()
+                },
+                "not the key of the certificate",
+            ),
             (TlsPair::default(), "no certificate"),
         ];
         for (pair, expected) in cases {
             let error = Root::open(&pair, noon()).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error:?} should say {expected:?}");
+            assert!(
+                error.contains(expected),
+                "{error:?} should say {expected:?}"
+            );
         }
     }
 }

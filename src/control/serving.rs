@@ -48,11 +48,11 @@ impl IssueReason {
     }
 }
 
-/// Judges the stored pair.
-pub(crate) fn judge(stored: Option<&TlsPair>, root: &Root, names: &[String], now: Timestamp) -> Verdict {
-    let Some(stored) = stored else {
+/// Judges the stored pair; an empty one is a missing one.
+pub(crate) fn judge(stored: &TlsPair, root: &Root, names: &[String], now: Timestamp) -> Verdict {
+    if *stored == TlsPair::default() {
         return Verdict::Issue(IssueReason::Missing);
-    };
+    }
     let Ok(pair) = stored.open() else {
         return Verdict::Issue(IssueReason::Unreadable);
     };
@@ -68,21 +68,32 @@ pub(crate) fn judge(stored: Option<&TlsPair>, root: &Root, names: &[String], now
     }
     let gains = validity_from(root, now).not_after > validity.not_after;
     if validity.renewal() > now {
-        Verdict::Keep { until: validity.renewal() }
+        Verdict::Keep {
+            until: validity.renewal(),
+        }
     } else if gains {
         Verdict::Issue(IssueReason::Due)
     } else {
         // It lives as long as its root does. Another one would not live longer.
-        Verdict::Keep { until: validity.not_after }
+        Verdict::Keep {
+            until: validity.not_after,
+        }
     }
 }
 
 /// A new pair for these names, with the roots that are to be trusted beside it.
-pub(crate) fn issue(root: &Root, trust: &Trust, names: &[String], now: Timestamp) -> Result<TlsPair, rcgen::Error> {
+pub(crate) fn issue(
+    root: &Root,
+    trust: &Trust,
+    names: &[String],
+    now: Timestamp,
+) -> Result<TlsPair, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = parameters("sparkmesh webhook", validity_from(root, now));
     for name in names {
-        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        params
+            .subject_alt_names
+            .push(SanType::DnsName(name.as_str().try_into()?));
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -98,7 +109,10 @@ pub(crate) fn issue(root: &Root, trust: &Trust, names: &[String], now: Timestamp
 }
 
 fn validity_from(root: &Root, now: Timestamp) -> Validity {
-    Validity { not_before: now - CLOCK_SKEW, not_after: (now + LIFE).min(root.validity().not_after) }
+    Validity {
+        not_before: now - CLOCK_SKEW,
+        not_after: (now + LIFE).min(root.validity().not_after),
+    }
 }
 
 fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
@@ -131,17 +145,23 @@ mod tests {
     }
 
     fn issued(root: &Root, names: &[String], now: Timestamp) -> TlsPair {
-        issue(root, &trusted(root, None, now), names, now).expect("it can be issued")
+        issue(root, &trusted(root, &TlsPair::default(), now), names, now).expect("it can be issued")
     }
 
     #[test]
     fn a_client_that_trusts_the_bundle_accepts_the_webhook_under_each_of_its_names() {
         let root = Root::open(&made(), noon()).expect("usable");
-        let trust = trusted(&root, None, noon());
-        let chain = issued(&root, &names(), noon()).open().expect("readable").chain;
+        let trust = trusted(&root, &TlsPair::default(), noon());
+        let chain = issued(&root, &names(), noon())
+            .open()
+            .expect("readable")
+            .chain;
 
         let mut roots = RootCertStore::empty();
-        let bundle = TlsPair { ca: trust.pem(), ..TlsPair::default() };
+        let bundle = TlsPair {
+            ca: trust.pem(),
+            ..TlsPair::default()
+        };
         roots.add_parsable_certificates(bundle.roots().expect("PEM"));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let client = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -150,7 +170,13 @@ mod tests {
         let verify = |name: &str| {
             let at = u64::try_from(noon().as_second()).expect("after 1970");
             let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at));
-            client.verify_server_cert(&chain[0], &chain[1..], &name.try_into().expect("a name"), &[], at)
+            client.verify_server_cert(
+                &chain[0],
+                &chain[1..],
+                &name.try_into().expect("a name"),
+                &[],
+                at,
+            )
         };
         for name in names() {
             assert!(verify(&name).is_ok(), "{name}");
@@ -165,7 +191,11 @@ mod tests {
         let root = Root::open(&made(), noon()).expect("usable");
         let open = issued(&root, &names(), noon()).open().expect("readable");
         let (_, x509) = X509Certificate::from_der(&open.chain[0]).expect("X.509");
-        let usage = x509.extended_key_usage().expect("parsable").expect("present").value;
+        let usage = x509
+            .extended_key_usage()
+            .expect("parsable")
+            .expect("present")
+            .value;
         assert!(usage.server_auth && !usage.client_auth && !usage.any);
         assert!(!open.facts.may_issue);
         let validity = open.facts.validity;
@@ -181,37 +211,75 @@ mod tests {
         let other_root = Root::open(&made(), noon()).expect("usable");
         let other_key = issued(&root, &names(), noon()).key;
 
-        let keep = Verdict::Keep { until: open.renewal() };
+        let keep = Verdict::Keep {
+            until: open.renewal(),
+        };
         let second = SignedDuration::from_secs(1);
         let cases = [
-            ("fresh", Some(good.clone()), noon(), keep),
-            ("one second before two thirds", Some(good.clone()), open.renewal() - second, keep),
-            ("at two thirds", Some(good.clone()), open.renewal(), Verdict::Issue(IssueReason::Due)),
-            ("expired", Some(good.clone()), open.not_after, Verdict::Issue(IssueReason::NotValidNow)),
-            ("before its time", Some(good.clone()), open.not_before - second, Verdict::Issue(IssueReason::NotValidNow)),
-            ("none", None, noon(), Verdict::Issue(IssueReason::Missing)),
-            ("empty", Some(TlsPair::default()), noon(), Verdict::Issue(IssueReason::Unreadable)),
+            ("fresh", good.clone(), noon(), keep),
+            (
+                "one second before two thirds",
+                good.clone(),
+                open.renewal() - second,
+                keep,
+            ),
+            (
+                "at two thirds",
+                good.clone(),
+                open.renewal(),
+                Verdict::Issue(IssueReason::Due),
+            ),
+            (
+                "expired",
+                good.clone(),
+                open.not_after,
+                Verdict::Issue(IssueReason::NotValidNow),
+            ),
+            (
+                "before its time",
+                good.clone(),
+                open.not_before - second,
+                Verdict::Issue(IssueReason::NotValidNow),
+            ),
+            (
+                "none",
+                TlsPair::default(),
+                noon(),
+                Verdict::Issue(IssueReason::Missing),
+            ),
+            (
+                "no certificate",
+                TlsPair {
+                    certificate: vec![],
+                    ..good.clone()
+                },
+                noon(),
+                Verdict::Issue(IssueReason::Unreadable),
+            ),
             (
                 "another key",
-                Some(TlsPair { key: other_key, ..good.clone() }),
+                TlsPair {
+                    key: other_key,
+                    ..good.clone()
+                },
                 noon(),
                 Verdict::Issue(IssueReason::Unreadable),
             ),
             (
                 "one name missing",
-                Some(issued(&root, &names()[..2], noon())),
+                issued(&root, &names()[..2], noon()),
                 noon(),
                 Verdict::Issue(IssueReason::WrongNames),
             ),
             (
                 "another root",
-                Some(issued(&other_root, &names(), noon())),
+                issued(&other_root, &names(), noon()),
                 noon(),
                 Verdict::Issue(IssueReason::OtherRoot),
             ),
         ];
         for (case, stored, now, verdict) in cases {
-            assert_eq!(judge(stored.as_ref(), &root, &names(), now), verdict, "{case}");
+            assert_eq!(judge(&stored, &root, &names(), now), verdict, "{case}");
         }
     }
 
@@ -222,7 +290,13 @@ mod tests {
         let late = end - days(6);
         let root = Root::open(&pair, late).expect("usable");
         let short = issued(&root, &names(), late);
-        assert_eq!(short.open().expect("readable").facts.validity.not_after, end);
-        assert_eq!(judge(Some(&short), &root, &names(), end - days(1)), Verdict::Keep { until: end });
+        assert_eq!(
+            short.open().expect("readable").facts.validity.not_after,
+            end
+        );
+        assert_eq!(
+            judge(&short, &root, &names(), end - days(1)),
+            Verdict::Keep { until: end }
+        );
     }
 }

@@ -28,15 +28,15 @@ impl Trust {
 
 /// The roots to trust now. The record of former roots is `ca.crt` beside the serving certificate:
 /// who could forge that could as well replace the authority itself.
-pub(crate) fn trusted(root: &Root, serving: Option<&TlsPair>, now: Timestamp) -> Trust {
+pub(crate) fn trusted(root: &Root, serving: &TlsPair, now: Timestamp) -> Trust {
     let mut anchors = root.anchors().to_vec();
-    let former = serving.map_or_else(Vec::new, |serving| former_roots(root, serving, now));
-    if former.is_empty() {
-        return Trust { anchors, until: None };
-    }
-    let until = serving.and_then(|serving| overlap_end(root, serving, now));
-    if until.is_some_and(|until| until <= now) {
-        return Trust { anchors, until: None };
+    let former = former_roots(root, serving, now);
+    let until = overlap_end(root, serving, now);
+    if former.is_empty() || until.is_some_and(|until| until <= now) {
+        return Trust {
+            anchors,
+            until: None,
+        };
     }
     anchors.extend(former);
     Trust { anchors, until }
@@ -76,14 +76,20 @@ mod tests {
         let old_root = Root::open(&old, noon()).expect("usable");
         let new_root = Root::open(&new, noon()).expect("usable");
 
-        let alone = trusted(&old_root, None, noon());
-        assert_eq!(alone, Trust { anchors: old_root.anchors().to_vec(), until: None });
+        let alone = trusted(&old_root, &TlsPair::default(), noon());
+        assert_eq!(
+            alone,
+            Trust {
+                anchors: old_root.anchors().to_vec(),
+                until: None
+            }
+        );
         let of_old = issue(&old_root, &alone, &names(), noon()).expect("issued");
-        assert_eq!(trusted(&old_root, Some(&of_old), noon()), alone);
+        assert_eq!(trusted(&old_root, &of_old, noon()), alone);
 
         // The user replaced the authority: both, for as long as the old certificate serves.
         let week = noon() + SignedDuration::from_hours(7 * 24);
-        let both = trusted(&new_root, Some(&of_old), week);
+        let both = trusted(&new_root, &of_old, week);
         assert_eq!(both.pem(), bundle(&[&new, &old]));
         assert_eq!(both.until, None);
 
@@ -92,21 +98,38 @@ mod tests {
         let end = week + OVERLAP;
         let before = end - SignedDuration::from_secs(1);
         for now in [week, before] {
-            assert_eq!(trusted(&new_root, Some(&of_new), now), Trust { until: Some(end), ..both.clone() });
+            assert_eq!(
+                trusted(&new_root, &of_new, now),
+                Trust {
+                    until: Some(end),
+                    ..both.clone()
+                }
+            );
         }
-        assert_eq!(trusted(&new_root, Some(&of_new), end).pem(), bundle(&[&new]));
+        assert_eq!(trusted(&new_root, &of_new, end).pem(), bundle(&[&new]));
     }
 
     #[test]
     fn what_is_no_valid_authority_is_not_taken_for_a_former_root() {
         let (old, new) = (made(), made());
         let new_root = Root::open(&new, noon()).expect("usable");
-        let leaf = issue(&new_root, &trusted(&new_root, None, noon()), &names(), noon()).expect("issued");
+        let leaf = issue(
+            &new_root,
+            &trusted(&new_root, &TlsPair::default(), noon()),
+            &names(),
+            noon(),
+        )
+        .expect("issued");
         let years = SignedDuration::from_hours(9 * 365 * 24);
         let expired = Root::make(noon() - years - years).expect("made");
-        for ca in [bundle(&[&leaf]), bundle(&[&expired]), b"garbage".to_vec(), vec![]] {
+        for ca in [
+            bundle(&[&leaf]),
+            bundle(&[&expired]),
+            b"garbage".to_vec(),
+            vec![],
+        ] {
             let serving = TlsPair { ca, ..old.clone() };
-            assert_eq!(trusted(&new_root, Some(&serving), noon()).pem(), bundle(&[&new]));
+            assert_eq!(trusted(&new_root, &serving, noon()).pem(), bundle(&[&new]));
         }
     }
 }

@@ -5,5 +5,6 @@
 //! [`redirect`] plan of the init container. It knows no network, clock, file or Kubernetes client.
 
 pub mod bootstrap;
+pub mod config;
 pub mod facts;
 pub mod redirect;

@@ -8,6 +8,7 @@ pub mod control;
 pub mod facts;
 pub mod init;
 pub mod listen;
+pub mod offline;
 pub mod telemetry;
 pub mod tls;
 pub mod webhook;

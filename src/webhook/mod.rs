@@ -11,6 +11,7 @@ mod refusal;
 mod reload;
 pub mod review;
 mod router;
+mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -39,7 +39,7 @@ pub(crate) fn init(plan: &InjectionPlan, config: &MeshConfig) -> Value {
 }
 
 /// The native sidecar that runs Envoy.
-pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: String) -> Value {
+pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: &str) -> Value {
     let mut container = json!({
         "name": names::PROXY_CONTAINER,
         "image": config.proxy_image.as_str(),

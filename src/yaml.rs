@@ -51,6 +51,7 @@ pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
 
 /// One document as YAML text, ending in a line feed. Every string that kubectl would take for
 /// something else is quoted.
+#[must_use]
 pub fn to_string(value: &Value) -> String {
     serde_saphyr::to_string(value).expect("a JSON value has nothing that YAML cannot say")
 }

@@ -69,6 +69,7 @@ pub struct OwnerRef {
 }
 
 /// Decides.
+#[must_use]
 pub fn answer(body: &[u8], mesh: &Mesh) -> Answer {
     let review: Value = serde_json::from_slice(body).unwrap_or_default();
     let request = &review["request"];
@@ -103,6 +104,7 @@ pub fn answer(body: &[u8], mesh: &Mesh) -> Answer {
 }
 
 /// The namespace.
+#[must_use]
 pub fn namespace_of(body: &[u8]) -> Option<String> {
     let review: Value = serde_json::from_slice(body).ok()?;
     Some(review["request"]["namespace"].as_str()?.to_owned())

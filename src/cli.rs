@@ -17,7 +17,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the admission webhook.
-    Webhook(crate::webhook::Args),
+    Webhook(Box<crate::webhook::Args>),
     /// Keep the serving certificates and the webhook's trust bundle.
     Control(crate::control::Args),
     /// Write manifests with their pods injected, as the webhook would.
@@ -39,7 +39,7 @@ impl Cli {
     /// Runs the subcommand and gives its exit code.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Webhook(args) => crate::webhook::run(args),
+            Command::Webhook(args) => crate::webhook::run(*args),
             Command::Control(args) => crate::control::run(args),
             Command::Inject(args) => offline::inject::run(&args),
             Command::Uninject(args) => offline::uninject::run(&args),

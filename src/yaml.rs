@@ -62,6 +62,7 @@ pub fn typed<T: de::DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 
 /// One document as YAML text, ending in a line feed. Every string that kubectl would take for
 /// something else is quoted.
+#[must_use]
 pub fn to_string(value: &Value) -> String {
     serde_saphyr::to_string(value).expect("a JSON value has nothing that YAML cannot say")
 }

@@ -20,6 +20,8 @@ enum Command {
     Control(crate::control::Args),
     /// Redirect a pod's TCP traffic to its proxy; runs inside the pod.
     Init(crate::init::Args),
+    /// Print the definitions of the custom resources.
+    Crds(crate::crds::Args),
 }
 
 impl Cli {
@@ -29,6 +31,7 @@ impl Cli {
             Command::Webhook(args) => crate::webhook::run(args),
             Command::Control(args) => crate::control::run(args),
             Command::Init(args) => crate::init::run(args),
+            Command::Crds(args) => crate::crds::run(args),
         }
     }
 }

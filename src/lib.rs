@@ -3,5 +3,6 @@
 
 pub mod cli;
 pub mod control;
+pub mod crds;
 pub mod init;
 pub mod webhook;

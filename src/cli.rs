@@ -33,6 +33,8 @@ enum Command {
     },
     /// Redirect a pod's TCP traffic to its proxy; runs inside the pod.
     Init(crate::init::Args),
+    /// Print the definitions of the custom resources.
+    Crds(crate::crds::Args),
 }
 
 impl Cli {
@@ -51,6 +53,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Init(args) => crate::init::run(args),
+            Command::Crds(args) => crate::crds::run(args),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod crds;
 pub mod facts;
 pub mod init;
 pub mod listen;

@@ -4,7 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{env, fs, io};
 
-use sparkmesh_policy::names::{HOST_IP_VARIABLE, POD_IP_VARIABLE};
+use sparkmesh_policy::names::{
+    HOST_IP_VARIABLE, INJECTION_DISABLED, INJECTION_LABEL, POD_IP_VARIABLE,
+};
 
 /// Bits of `CapEff`, see `capabilities(7)`.
 const CAP_NET_ADMIN: u32 = 12;
@@ -53,8 +55,8 @@ pub(super) enum Refusal {
     HostAddressUnknown { found: String },
     #[error(
         "this is the node's own network ({node} is our address), whose rules are never touched: \
-         the pod has `hostNetwork: true`; label it `sparkmesh.dev/injection: disabled`, or take \
-         hostNetwork away"
+         the pod has `hostNetwork: true`; take that away, or label it \
+         `{INJECTION_LABEL}: {INJECTION_DISABLED}`"
     )]
     HostNetwork { node: IpAddr },
     #[error("whether {node} is our own address cannot be found out: {source}")]

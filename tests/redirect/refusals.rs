@@ -90,7 +90,9 @@ fn the_nodes_own_network_is_never_touched() {
         let same = refused(&[("HOST_IP", "192.0.2.9"), ("POD_IP", "192.0.2.9")]);
         let v4 = refused(&[("HOST_IP", &POD[0].to_string()), ("POD_IP", "192.0.2.9")]);
         let v6 = refused(&[("HOST_IP", &POD[1].to_string()), ("POD_IP", "192.0.2.9")]);
-        for said in [same, v4, v6] {
+        pod.inside.run("ip address add 198.18.0.3/24 dev eth0", "");
+        let further = refused(&[("HOST_IP", "198.18.0.3"), ("POD_IP", "192.0.2.9")]);
+        for said in [same, v4, v6, further] {
             assert!(said.contains("this is the node's own network"), "{said}");
             assert!(said.contains("hostNetwork"), "{said}");
         }

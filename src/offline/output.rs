@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// How documents are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// YAML documents.
     #[default]
     Yaml,

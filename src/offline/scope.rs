@@ -14,7 +14,7 @@ use super::documents::{self, Document, PodPlace};
 
 /// What to read and what to take for granted.
 #[derive(Debug, clap::Args)]
-pub struct Inputs {
+pub(super) struct Inputs {
     /// Manifests: a file, a folder (all its .yaml, .yml and .json files), or - for standard input
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     filenames: Vec<PathBuf>,

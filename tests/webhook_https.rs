@@ -65,7 +65,7 @@ async fn renewal_under_load_fails_no_request_and_each_new_pair_is_served() {
     }
     assert!(done.load(Ordering::Relaxed) > 20, "too little load to tell");
     let taken = "sparkmesh_webhook_reloads_total{subject=\"certificate\",outcome=\"taken\"}";
-    webhook.metric_reaches(taken, 5.0).await;
+    webhook.metric_reaches(taken, 5).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_pair_that_cannot_be_used_is_kept_out_and_counted_by_reason() {
         served(&webhook, &files.authority.pem).await,
         webhook.metric(expiry).await,
     );
-    assert!(expires > 4e9, "a certificate of 2120: {expires}");
+    assert!(expires > 4_000_000_000, "a certificate of 2120: {expires}");
     let good = files.authority.issue();
     let mut mismatch = good.clone();
     mismatch.key = files.authority.issue().key;
@@ -93,7 +93,7 @@ async fn a_pair_that_cannot_be_used_is_kept_out_and_counted_by_reason() {
         let line = format!(
             "sparkmesh_webhook_reloads_total{{subject=\"certificate\",outcome=\"{reason}\"}}"
         );
-        webhook.metric_reaches(&line, 1.0).await;
+        webhook.metric_reaches(&line, 1).await;
         assert_eq!(
             served(&webhook, &files.authority.pem).await,
             first,
@@ -102,7 +102,7 @@ async fn a_pair_that_cannot_be_used_is_kept_out_and_counted_by_reason() {
         assert_eq!(webhook.metric(expiry).await, expires, "{reason}");
         // It is looked at every 50 ms, but counted and said once.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        assert_eq!(webhook.metric(&line).await, 1.0, "{reason}");
+        assert_eq!(webhook.metric(&line).await, 1, "{reason}");
         let said = |line: &&Value| line["level"] == "ERROR" && line["reason"] == reason;
         assert_eq!(webhook.log().iter().filter(said).count(), 1, "{reason}");
     }
@@ -121,7 +121,7 @@ async fn a_configuration_with_a_typo_is_refused_at_start_and_kept_out_later() {
     let webhook = files.start().await;
     files.config.swap(&[("config.yaml", &typo)]);
     let line = "sparkmesh_webhook_reloads_total{subject=\"configuration\",outcome=\"invalid\"}";
-    webhook.metric_reaches(line, 1.0).await;
+    webhook.metric_reaches(line, 1).await;
     let client = trusting(&files.authority.pem);
     assert!(
         allowed(&client, webhook.listen, "team")
@@ -161,15 +161,13 @@ async fn what_keeps_it_from_starting_is_one_clear_error() {
         assert_eq!(error.lines().count(), 1, "{error}");
         error
     };
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
-    let holder = TcpListener::bind(&taken).expect("still free");
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("bound").to_string();
     for flag in ["--listen", "--admin-listen"] {
         let error = error(&[flag, &taken]);
         assert!(error.contains(&taken) && error.contains(flag), "{error}");
         assert!(error.contains("another process has the port"), "{error}");
     }
-    drop(holder);
     let level = error(&["--log-level", "sparkmesh=loud"]);
     assert!(level.contains("loud"), "{level}");
     for flag in ["--config", "--tls-cert", "--tls-key", "--from-files"] {
@@ -196,23 +194,23 @@ async fn handshakes_that_fail_are_counted_by_reason() {
     allowed(&old, webhook.listen, "team")
         .await
         .expect_err("TLS 1.2");
-    webhook.metric_reaches(&counted("version"), 1.0).await;
+    webhook.metric_reaches(&counted("version"), 1).await;
 
     let stranger = trusting(&Authority::new().pem);
     allowed(&stranger, webhook.listen, "team")
         .await
         .expect_err("untrusted");
-    webhook.metric_reaches(&counted("client-alert"), 1.0).await;
+    webhook.metric_reaches(&counted("client-alert"), 1).await;
 
     let mut plain = TcpStream::connect(webhook.listen).await.expect("connected");
     plain
         .write_all(b"POST /inject HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .expect("written");
-    webhook.metric_reaches(&counted("not-tls"), 1.0).await;
+    webhook.metric_reaches(&counted("not-tls"), 1).await;
 
     drop(TcpStream::connect(webhook.listen).await.expect("connected"));
-    webhook.metric_reaches(&counted("closed"), 1.0).await;
+    webhook.metric_reaches(&counted("closed"), 1).await;
 
     let client = trusting(&files.authority.pem);
     assert!(
@@ -221,7 +219,7 @@ async fn handshakes_that_fail_are_counted_by_reason() {
             .expect("answered")
     );
     webhook
-        .metric_reaches("sparkmesh_webhook_connections", 1.0)
+        .metric_reaches("sparkmesh_webhook_connections", 1)
         .await;
 }
 
@@ -242,7 +240,7 @@ async fn half_open_connections_and_slow_bodies_block_nobody() {
         slow.push(stream);
     }
     webhook
-        .metric_reaches("sparkmesh_webhook_requests_in_flight", 50.0)
+        .metric_reaches("sparkmesh_webhook_requests_in_flight", 50)
         .await;
     let client = reconnecting(&files.authority.pem);
     for _ in 0..20 {
@@ -254,7 +252,7 @@ async fn half_open_connections_and_slow_bodies_block_nobody() {
     }
     assert_eq!(
         webhook.metric("sparkmesh_webhook_requests_in_flight").await,
-        50.0
+        50
     );
     for mut stream in slow {
         let mut answer = String::new();
@@ -263,9 +261,9 @@ async fn half_open_connections_and_slow_bodies_block_nobody() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     }
     let refused = "sparkmesh_webhook_refusals_total{reason=\"slow\"}";
-    webhook.metric_reaches(refused, 50.0).await;
+    webhook.metric_reaches(refused, 50).await;
     let timed_out = "sparkmesh_webhook_tls_handshake_failures_total{reason=\"timeout\"}";
-    webhook.metric_reaches(timed_out, 100.0).await;
+    webhook.metric_reaches(timed_out, 100).await;
 }
 
 #[tokio::test]
@@ -314,7 +312,7 @@ async fn wrong_methods_and_bodies_are_answered_over_the_wire() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
     let too_large = "sparkmesh_webhook_refusals_total{reason=\"too-large\"}";
-    assert_eq!(webhook.metric(too_large).await, 2.0);
+    assert_eq!(webhook.metric(too_large).await, 2);
 }
 
 #[tokio::test]
@@ -331,7 +329,7 @@ async fn facts_in_files_are_followed_and_a_mistake_changes_nothing() {
     let file = files.facts.path().join("late.yaml");
     std::fs::write(&file, "apiVersion: v1\nkind: Namespace\nmetadata: [\n").expect("written");
     webhook
-        .metric_reaches("sparkmesh_facts_refused_total{subject=\"facts\"}", 1.0)
+        .metric_reaches("sparkmesh_facts_refused_total{subject=\"facts\"}", 1)
         .await;
     assert!(
         allowed(&client, webhook.listen, "team")
@@ -398,7 +396,7 @@ async fn sigterm_ends_readiness_at_once_and_requests_under_way_in_peace() {
     );
     stream.write_all(head.as_bytes()).await.expect("written");
     webhook
-        .metric_reaches("sparkmesh_webhook_requests_in_flight", 1.0)
+        .metric_reaches("sparkmesh_webhook_requests_in_flight", 1)
         .await;
 
     webhook.terminate();

@@ -206,7 +206,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 async fn more_requests_than_places_are_told_to_come_again() {
     let limits = Limits {
         requests: 1,
-        body_within: Duration::from_secs(600),
+        body_within: Duration::from_mins(10),
         ..Limits::default()
     };
     let setup = Setup::new(limits);

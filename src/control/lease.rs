@@ -71,7 +71,7 @@ impl Elector {
                 }
                 // Somebody else wrote at the same time. The next look shows who won.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-                    self.reached = Some(Instant::now())
+                    self.reached = Some(Instant::now());
                 }
                 Ok(Err(error)) => warn!(
                     error = &error as &dyn Error,

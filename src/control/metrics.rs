@@ -87,19 +87,20 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// The registry's prefix is to be `sparkmesh_control`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
-            "sparkmesh_control_leader",
+            "leader",
             "Whether this replica leads (1) or not (0)",
             self.leader.clone(),
         );
         registry.register(
-            "sparkmesh_control_reconciles",
+            "reconciles",
             "Looks at what is kept, by object, outcome and, for certificates, why they were issued",
             self.reconciles.clone(),
         );
         registry.register(
-            "sparkmesh_control_certificate_expiry_timestamp_seconds",
+            "certificate_expiry_timestamp_seconds",
             "When the certificate expires, in seconds since 1970; reported by the leader",
             self.expiry.clone(),
         );
@@ -139,7 +140,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     fn text(metrics: &Metrics) -> String {
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("sparkmesh_control");
         metrics.register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).expect("text can be written to a string");

@@ -3,7 +3,7 @@
 //!
 //! This module only parses the arguments and ties the parts together. `names`, `pair`, `root`,
 //! `serving`, `trust`, `objects` and `election` decide, apart from any I/O and with the time as an
-//! argument; `lease`, `watches` and `keeper` do what was decided.
+//! argument; `lease`, `watches`, `store` and `keeper` do what was decided.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,13 +12,11 @@ use anyhow::Context;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use rustls::crypto::aws_lc_rs;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-mod admin;
 mod election;
 mod keeper;
 mod lease;
@@ -28,11 +26,14 @@ mod objects;
 mod pair;
 mod root;
 mod serving;
+mod store;
 mod trust;
 mod watches;
 
+use crate::admin::Admin;
+use crate::telemetry::{self, LogArgs};
+use crate::{listen, tls};
 pub use keeper::ServingCertificates;
-
 use keeper::{Keeper, Settings};
 use lease::{Elector, Role};
 use metrics::Metrics;
@@ -55,61 +56,40 @@ pub struct Args {
     /// Address of health and metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:9090")]
     admin_listen: SocketAddr,
-    /// Form of the log on stderr.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Json)]
-    log_format: LogFormat,
-    /// What is logged: a level, or directives as of tracing's `EnvFilter`.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log_level: String,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LogFormat {
-    Json,
-    Text,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    start_log(args.log_format, &args.log_level)?;
-    // An earlier call in this process has installed the same one.
-    let _ = aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tls::install_provider();
+    let _log = telemetry::start(&args.log)?;
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the async runtime does not start")?;
-    runtime.block_on(serve(args))
+        .context("the runtime cannot start")?
+        .block_on(serve(args))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     let config = Config::infer().await.context(
-        "no way to the API server is known: run in a pod with a service account, or set KUBECONFIG",
+        "no Kubernetes API to keep certificates in; run inside a pod, or set KUBECONFIG",
     )?;
     let settings = settings(&args, &config.default_namespace);
-    let listener = TcpListener::bind(args.admin_listen)
-        .await
-        .with_context(|| {
-            format!(
-                "cannot listen on {}: is the port taken? See --admin-listen",
-                args.admin_listen
-            )
-        })?;
-    let client =
-        Client::try_from(config).context("the client of the API server cannot be set up")?;
+    let admin_listener = listen::bind(args.admin_listen, "--admin-listen")?;
+    let client = Client::try_from(config).context("the Kubernetes client cannot be set up")?;
 
     let metrics = Metrics::default();
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
     let (elector, role) = Elector::new(client.clone(), &settings.namespace, identity()?);
-    info!(namespace = %settings.namespace, "started");
-
-    let admin = axum::serve(listener, admin::router(registry, role.clone()));
-    let admin = tokio::spawn(
-        admin
-            .with_graceful_shutdown(stop.clone().cancelled_owned())
-            .into_future(),
+    info!(
+        namespace = %settings.namespace,
+        admin = %admin_listener.local_addr()?,
+        version = env!("CARGO_PKG_VERSION"),
+        "started"
     );
+    tokio::spawn(admin(&metrics, role.clone()).serve(admin_listener));
     let unless_stopped = stop.clone().drop_guard();
     let acting = tokio::spawn(async move {
         act_while_leading(role, client, settings, metrics).await;
@@ -121,10 +101,20 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     // Only whoever acts no more may let another one act.
     lease.release().await;
     acted.context("the leader's work came to an unexpected end")?;
-    // A connection that its client keeps open is no reason to stay.
-    admin.abort();
-    info!("ended");
-    Ok(ExitCode::SUCCESS)
+    info!("stopped");
+    Ok(())
+}
+
+/// Ready is who knows whether it leads: it reached the API server, and lately.
+fn admin(metrics: &Metrics, role: watch::Receiver<Role>) -> Admin {
+    let mut registry = Registry::with_prefix("sparkmesh_control");
+    metrics.register(&mut registry);
+    Admin::new(registry, move || match *role.borrow() {
+        Role::Leads | Role::Follows(_) => vec![],
+        Role::Unknown => {
+            vec!["it is not known who leads: the API server is not reached".to_owned()]
+        }
+    })
 }
 
 fn settings(args: &Args, default_namespace: &str) -> Settings {
@@ -158,7 +148,7 @@ async fn act_while_leading(
         tokio::select! {
             biased;
             _ = becomes(&mut role, false) => (),
-            never = keeper.lead() => match never {},
+            never = Box::pin(keeper.lead()) => match never {},
         }
         metrics.leads(false);
     }
@@ -200,17 +190,4 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
     });
     Ok(stop)
-}
-
-fn start_log(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(level)
-        .context("--log-level is no level and no list of directives")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.init(),
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@
 pub const CA_SECRET: &str = "sparkmesh-ca";
 /// Secret (`kubernetes.io/tls`) that the webhook's pods mount.
 pub const SERVING_SECRET: &str = "sparkmesh-webhook-tls";
-/// ConfigMap with the public root certificates, under [`CA_CERTIFICATE`].
+/// `ConfigMap` with the public root certificates, under [`CA_CERTIFICATE`].
 pub const TRUST_CONFIG_MAP: &str = "sparkmesh-trust";
 /// Lease that the one acting replica holds.
 pub const LEASE: &str = "sparkmesh-control";
@@ -18,7 +18,7 @@ pub const FIELD_MANAGER: &str = "sparkmesh-control";
 pub const CERTIFICATE: &str = "tls.crt";
 /// Key of the private key in a `kubernetes.io/tls` Secret.
 pub const PRIVATE_KEY: &str = "tls.key";
-/// Key of the root certificates, in Secrets as cert-manager writes them and in our ConfigMap.
+/// Key of the root certificates, in Secrets as cert-manager writes them and in our `ConfigMap`.
 pub const CA_CERTIFICATE: &str = "ca.crt";
 
 /// The webhook configuration of the installation in this namespace, where no other is named.

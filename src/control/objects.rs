@@ -16,15 +16,12 @@ use serde_json::{Value, json};
 use super::names::{CA_CERTIFICATE, CERTIFICATE, PRIVATE_KEY, TRUST_CONFIG_MAP};
 use super::pair::TlsPair;
 
-/// What a TLS Secret holds; an absent entry is empty.
-pub(crate) fn stored_pair(secret: &Secret) -> TlsPair {
+/// What a TLS Secret holds. An absent entry is empty, of an absent Secret all are.
+pub(crate) fn stored_pair(secret: Option<&Secret>) -> TlsPair {
+    let data = secret.and_then(|secret| secret.data.as_ref());
     let entry = |key: &str| {
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .map(|bytes| bytes.0.clone())
-            .unwrap_or_default()
+        let bytes = data.and_then(|data| data.get(key));
+        bytes.map(|bytes| bytes.0.clone()).unwrap_or_default()
     };
     TlsPair {
         certificate: entry(CERTIFICATE),
@@ -63,7 +60,7 @@ pub(crate) fn secret_patch(read: &Secret, pair: &TlsPair) -> Value {
     })
 }
 
-/// A new ConfigMap with the public roots.
+/// A new `ConfigMap` with the public roots.
 pub(crate) fn new_trust(bundle: &str, owner: Option<OwnerReference>) -> ConfigMap {
     ConfigMap {
         metadata: metadata(TRUST_CONFIG_MAP, owner),
@@ -72,7 +69,7 @@ pub(crate) fn new_trust(bundle: &str, owner: Option<OwnerReference>) -> ConfigMa
     }
 }
 
-/// Merge patch that puts the roots into a ConfigMap that was read; nothing if they are there.
+/// Merge patch that puts the roots into a `ConfigMap` that was read; nothing if they are there.
 pub(crate) fn trust_patch(read: &ConfigMap, bundle: &str) -> Option<Value> {
     let present = read.data.as_ref().and_then(|data| data.get(CA_CERTIFICATE));
     (present.map(String::as_str) != Some(bundle)).then(|| {
@@ -239,9 +236,9 @@ mod tests {
     #[test]
     fn a_pair_is_read_from_a_secret_as_it_was_written() {
         let secret = new_secret("s", &pair(), None);
-        assert_eq!(stored_pair(&secret), pair());
+        assert_eq!(stored_pair(Some(&secret)), pair());
         assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
-        assert_eq!(stored_pair(&Secret::default()), TlsPair::default());
+        assert_eq!(stored_pair(Some(&Secret::default())), TlsPair::default());
     }
 
     #[test]
@@ -254,7 +251,7 @@ mod tests {
         assert_eq!(document["metadata"]["resourceVersion"], "41");
         assert_eq!(document["data"]["theirs"], "eA==");
         assert_eq!(
-            stored_pair(&serde_json::from_value(document).expect("a Secret")),
+            stored_pair(Some(&serde_json::from_value(document).expect("a Secret"))),
             pair()
         );
     }

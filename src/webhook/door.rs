@@ -102,7 +102,10 @@ pub(super) fn count(metrics: &Metrics, from: Option<&SocketAddr>, error: &io::Er
         tracing::warn!(%error, "a connection could not be accepted");
         return metrics.count_accept_failure();
     };
-    if error.get_ref().is_some_and(|error| error.is::<Crowded>()) {
+    if error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Crowded>)
+    {
         return metrics.count_connection_refused();
     }
     let reason = handshake_failure(error);

@@ -1,4 +1,4 @@
-//! A folder as the kubelet mounts Secrets and ConfigMaps: files are links through `..data`, which
+//! A folder as the kubelet mounts Secrets and `ConfigMap`s: files are links through `..data`, which
 //! is itself a link to a folder of this issue, and is swapped in one step.
 
 use std::fs;

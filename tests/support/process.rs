@@ -133,15 +133,15 @@ impl Webhook {
     }
 
     /// The value of one line of the metrics, such as `name{label="value"}`; 0 where there is none.
-    pub(crate) async fn metric(&self, line: &str) -> f64 {
+    pub(crate) async fn metric(&self, line: &str) -> u64 {
         let (_, text) = self.admin("/metrics").await;
         text.lines()
             .find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
-            .unwrap_or(0.0)
+            .unwrap_or(0)
     }
 
     /// Waits until a metric has at least that value.
-    pub(crate) async fn metric_reaches(&self, line: &str, least: f64) {
+    pub(crate) async fn metric_reaches(&self, line: &str, least: u64) {
         eventually(line, async || {
             (self.metric(line).await >= least).then_some(())
         })

@@ -100,7 +100,7 @@ fn excluded_by_default() -> Vec<String> {
 }
 
 /// The configuration, every value legal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
     /// Envoy's image.
     pub proxy_image: Image,

@@ -134,7 +134,7 @@ async fn a_configuration_with_a_typo_is_refused_at_start_and_kept_out_later() {
     assert_eq!(refused.status.code(), Some(1), "{error}");
     let number = typo.lines().count();
     assert!(
-        error.contains("tpyo") && error.contains(&format!(":{number}:")),
+        error.contains("tpyo") && error.contains(&format!("line {number}, column 1")),
         "{error}"
     );
 

@@ -60,7 +60,7 @@ async fn follow_namespaces(
                 trouble.over();
             }
             Ok(Event::Delete(object)) => board.remove_namespace(&object.name_any()),
-            Err(error) => trouble.tell(&error),
+            Err(error) => trouble.tell(&error.to_string()),
         }
     }
 }
@@ -99,13 +99,11 @@ async fn follow_baseline(
                 tracing::info!("the MeshBaseline was deleted; the defaults hold");
                 board.put_baseline(Baseline::default());
             }
-            Err(error) => {
-                if not_installed(&error) {
-                    // No such kind, so no baseline: exactly the defaults.
-                    board.put_baseline(Baseline::default());
-                }
-                trouble.tell(&error);
+            Err(error) if not_installed(&error) => {
+                board.put_baseline(Baseline::default());
+                trouble.tell("the kind MeshBaseline is not installed; the defaults hold");
             }
+            Err(error) => trouble.tell(&error.to_string()),
         }
     }
 }
@@ -152,17 +150,12 @@ impl Trouble {
         }
     }
 
-    fn tell(&mut self, error: &watcher::Error) {
-        let text = error.to_string();
-        if self.told.as_ref() == Some(&text) {
-            return;
+    fn tell(&mut self, error: &str) {
+        if self.told.as_deref() != Some(error) {
+            let subject = self.subject;
+            tracing::warn!(subject, error, "the watch fails and is tried again");
+            self.told = Some(error.to_owned());
         }
-        tracing::warn!(
-            subject = self.subject,
-            error = text,
-            "the watch fails and is tried again"
-        );
-        self.told = Some(text);
     }
 
     fn over(&mut self) {

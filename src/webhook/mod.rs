@@ -98,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let metrics = Metrics::default();
-    let config = config::load(&args.config)?;
+    let config = config::load(&args.config).context("--config")?;
     let pair = PairReload::start(args.pair_files(), metrics.clone())?;
     let listener = listen::bind(args.listen, "--listen")?;
     let admin_listener = listen::bind(args.admin_listen, "--admin-listen")?;

@@ -241,7 +241,7 @@ async fn close_while_draining(
 fn log(record: &Record, took: Duration) {
     let owner = record.owner.as_ref();
     let owner = owner.map(|owner| format!("{}/{}", owner.kind, owner.name));
-    let outcome_name = outcome(&record.outcome);
+    let outcome_name = outcome(record.outcome);
     let reasons = record.reasons.join(",");
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {

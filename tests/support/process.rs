@@ -63,10 +63,17 @@ impl Files {
         all
     }
 
-    /// Runs the webhook where it is expected to refuse to start.
-    pub(crate) fn refused(&self, more: &[&str]) -> Output {
+    /// Runs the webhook where it is expected to refuse to start; `instead` replaces flags and
+    /// their values.
+    pub(crate) fn refused(&self, instead: &[&str]) -> Output {
+        let mut arguments = self.arguments();
+        for flag in instead.iter().filter(|word| word.starts_with("--")) {
+            if let Some(place) = arguments.iter().position(|word| word == flag) {
+                arguments.drain(place..place + 2);
+            }
+        }
         let mut command = sparkmesh();
-        command.args(self.arguments()).args(more);
+        command.args(arguments).args(instead);
         command.output().expect("it runs")
     }
 

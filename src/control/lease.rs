@@ -89,6 +89,7 @@ impl Elector {
                 () = stop.cancelled() => (),
             }
         }
+        self.publish(Role::Unknown);
         Hold {
             leases: self.leases,
             candidate: self.candidate,

@@ -140,23 +140,29 @@ async fn act_while_leading(
     settings: Settings,
     metrics: Metrics,
 ) {
-    metrics.leads(false);
-    let mut leading = role.clone();
-    while becomes(&mut leading, true).await {
+    let mut election_goes_on = true;
+    while election_goes_on && becomes(&mut role, Leading::Yes).await {
         metrics.leads(true);
         let keeper = Keeper::new(client.clone(), settings.clone(), metrics.clone());
-        tokio::select! {
+        election_goes_on = tokio::select! {
             biased;
-            _ = becomes(&mut role, false) => (),
+            goes_on = becomes(&mut role, Leading::No) => goes_on,
             never = Box::pin(keeper.lead()) => match never {},
-        }
+        };
         metrics.leads(false);
     }
 }
 
-/// Waits until this replica leads, or leads no more; false when the election is over.
-async fn becomes(role: &mut watch::Receiver<Role>, leader: bool) -> bool {
-    role.wait_for(|role| (*role == Role::Leads) == leader)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leading {
+    Yes,
+    No,
+}
+
+/// Waits until this replica leads, or leads no more; false when the election has ended first.
+async fn becomes(role: &mut watch::Receiver<Role>, wanted: Leading) -> bool {
+    let leads = wanted == Leading::Yes;
+    role.wait_for(|role| (*role == Role::Leads) == leads)
         .await
         .is_ok()
 }

@@ -12,7 +12,7 @@ use crate::access::{Action, Enforcement, Peer};
 use crate::baseline::TlsVersion;
 use crate::port::Port;
 
-/// Who may connect to the pods that it selects in its own namespace.
+/// The pods that the policy is about, and who may connect to them.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "sparkmesh.dev",
@@ -68,10 +68,11 @@ pub struct AccessPolicySpec {
     #[serde(default)]
     pub tls: PolicyTls,
     /// The rules. Their order means nothing: a Deny that matches wins, then an Allow that
-    /// matches; what no rule matches is refused. Without rules nobody may connect.
+    /// matches; what no rule matches is refused. Without rules nobody may connect. At most 32:
+    /// the rules of several policies add up.
     #[serde(default)]
     #[schemars(
-        length(max = 64),
+        length(max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub rules: Vec<AccessRule>,

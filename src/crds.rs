@@ -54,6 +54,26 @@ fn json() -> anyhow::Result<String> {
 }
 
 fn items() -> anyhow::Result<Vec<Value>> {
-    let values = crd::definitions().map(serde_json::to_value);
-    Ok(values.into_iter().collect::<Result<_, _>>()?)
+    crd::definitions()
+        .into_iter()
+        .map(|definition| Ok(whole_numbers(serde_json::to_value(definition)?)))
+        .collect()
+}
+
+/// Writes 65535.0 as 65535. The bounds of a schema are floating-point numbers in the API, and
+/// what compares the chart with the cluster would take the one for a change of the other.
+fn whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, whole_numbers(value)))
+            .collect(),
+        Value::Number(number) => number
+            .to_string()
+            .strip_suffix(".0")
+            .and_then(|whole| whole.parse::<i64>().ok())
+            .map_or(Value::Number(number), Value::from),
+        other => other,
+    }
 }

@@ -165,6 +165,7 @@ pub enum Peer {
         /// The service account's namespace. Left out: the policy's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(
+            with = "String",
             length(max = 63),
             extend("x-kubernetes-validations" = [Invariant::DnsLabel.to_schema()])
         )]

@@ -1,4 +1,10 @@
 //! The wire form of `AccessPolicy`. Its documentation comments are what `kubectl explain` prints.
+//!
+//! Null is no value here. The API server drops the null of a field that is not `nullable`, and so
+//! a list or a label whose text is commented out would come to mean everything: every port, every
+//! pod. The fields whose absence is so wide are therefore `nullable`: their null stays in the
+//! object, and makes it invalid where it is read. `kubectl apply` drops nulls before it sends
+//! them; only a reading of the file itself (the audit) sees those.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +18,7 @@ use crate::access::{Action, Enforcement, Peer};
 use crate::baseline::TlsVersion;
 use crate::port::Port;
 
-/// Who may connect to the pods that it selects in its own namespace.
+/// The pods that the policy is about, and who may connect to them.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "sparkmesh.dev",
@@ -68,10 +74,11 @@ pub struct AccessPolicySpec {
     #[serde(default)]
     pub tls: PolicyTls,
     /// The rules. Their order means nothing: a Deny that matches wins, then an Allow that
-    /// matches; what no rule matches is refused. Without rules nobody may connect.
+    /// matches; what no rule matches is refused. Without rules nobody may connect. At most 32:
+    /// the rules of several policies add up.
     #[serde(default)]
     #[schemars(
-        length(max = 64),
+        length(max = 32),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub rules: Vec<AccessRule>,
@@ -83,17 +90,20 @@ pub struct AccessPolicySpec {
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct PodSelector {
     /// Labels that a pod must all have, each with this very value. There are no expressions and
-    /// no negations.
+    /// no negations. Not empty: an empty selector is written `podSelector: {}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
     pub match_labels: BTreeMap<String, String>,
 }
 
+/// A label's null is kept as well; the rule refuses it.
 fn labels(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
+        "nullable": true,
+        "minProperties": 1,
         "maxProperties": 32,
-        "additionalProperties": { "type": "string", "maxLength": 63 },
+        "additionalProperties": { "type": "string", "nullable": true, "maxLength": 63 },
         "x-kubernetes-validations": [Invariant::SelectorLabels.to_schema()],
     })
 }
@@ -110,6 +120,7 @@ pub struct PolicyTls {
     /// When Permissive ends: from then on the mode is Strict. RFC 3339, for example
     /// 2027-01-31T00:00:00Z. Needed with Permissive, refused with Strict.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Time")]
     pub until: Option<Time>,
     /// The lowest version of TLS. TLS13: TLS 1.3, the only one there is.
     pub min_version: TlsVersion,
@@ -134,6 +145,7 @@ pub struct PortMode {
     /// When Permissive ends: from then on the port is Strict. RFC 3339, for example
     /// 2027-01-31T00:00:00Z. Needed with Permissive, refused with Strict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Time")]
     pub until: Option<Time>,
 }
 
@@ -179,6 +191,7 @@ pub struct AccessPorts {
     pub port: Port,
     /// The last port of the range, which belongs to it. Left out: the one port alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Port")]
     pub end_port: Option<Port>,
 }
 

@@ -65,13 +65,9 @@ fn schema_mut(definition: &mut CustomResourceDefinition) -> &mut JSONSchemaProps
         .expect("a derived definition has one version with a schema")
 }
 
-/// Makes a derived schema fit for people and for a strict reading.
-///
-/// A field that may be left out may not be null instead: what null means would depend on who
-/// reads it. Lines of a documentation comment are joined to paragraphs, because `kubectl explain`
-/// wraps them itself.
+/// Makes a derived schema fit for people: lines of a documentation comment are joined to
+/// paragraphs, because `kubectl explain` wraps them itself.
 fn finish(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
     // Of the enum of peers: `Invariant::OnePeer` says the same in words.
     schema.one_of = None;
     schema.title = None;

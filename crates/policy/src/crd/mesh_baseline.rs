@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Invariant;
 use crate::baseline::{Access, Exclusions, Identities, OptOut, TlsFloor};
 
-/// The floor that every pod of the mesh keeps to, whatever the application teams write.
-/// The platform team owns it. There is one, named `default`; where there is none, the defaults
-/// of its fields hold.
+/// What the platform team asks of every pod of the mesh. `spec: {}` asks for the defaults.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "sparkmesh.dev",

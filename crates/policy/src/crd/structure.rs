@@ -16,14 +16,19 @@ use super::Invariant;
 use crate::cidr::Cidr;
 use crate::violation::{Code, FieldPath, Segment, Violation, clip, shown};
 
-/// Gives every field that is left out, or null, the default that the schema has for it.
+/// Gives every field that is left out, or null without being nullable, its default.
+///
+/// The API server also drops nulls that have no default. They are left in here, to be complained
+/// about: who wrote one in a file may have meant something.
 pub(super) fn fill_defaults(schema: &JSONSchemaProps, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, property) in schema.properties.iter().flatten() {
-                if let Some(default) = &property.default
-                    && fields.get(name).is_none_or(Value::is_null)
-                {
+                let absent = match fields.get(name) {
+                    None => true,
+                    Some(value) => value.is_null() && property.nullable != Some(true),
+                };
+                if let Some(default) = property.default.as_ref().filter(|_| absent) {
                     fields.insert(name.clone(), default.0.clone());
                 }
                 if let Some(value) = fields.get_mut(name) {
@@ -90,6 +95,7 @@ impl Check {
             }
         }
         if let Some(values) = map_schema(schema) {
+            self.not_empty(schema.min_properties, fields.is_empty(), path);
             self.at_most(schema.max_properties, fields.len(), path);
             for (key, value) in fields {
                 self.value(values, value, &path.to(Segment::Key(key.clone())));
@@ -110,14 +116,7 @@ impl Check {
     }
 
     fn list(&mut self, schema: &JSONSchemaProps, items: &[Value], path: &FieldPath) {
-        if schema.min_items.is_some_and(|least| least > 0) && items.is_empty() {
-            self.add(
-                Code::Empty,
-                path.clone(),
-                "is empty, which does not mean everything".to_owned(),
-                "name at least one item".to_owned(),
-            );
-        }
+        self.not_empty(schema.min_items, items.is_empty(), path);
         self.at_most(schema.max_items, items.len(), path);
         self.duplicates(schema, items, path);
         for (index, item) in items.iter().enumerate() {
@@ -207,6 +206,17 @@ impl Check {
                 path.clone(),
                 format!("{value} is out of range"),
                 format!("write a number from {least} to {most}"),
+            );
+        }
+    }
+
+    fn not_empty(&mut self, least: Option<i64>, empty: bool, path: &FieldPath) {
+        if empty && least.is_some_and(|least| least > 0) {
+            self.add(
+                Code::Empty,
+                path.clone(),
+                "is empty, which does not mean everything".to_owned(),
+                "name at least one".to_owned(),
             );
         }
     }

@@ -1,0 +1,226 @@
+//! What becomes of a pod on its way into the cluster, in the words of a specification.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use sparkmesh_policy::names;
+
+use crate::cluster::succeeded;
+use crate::installation::Installation;
+use crate::{PLAIN, TEAM};
+
+/// A pod with one container that has a probe and a port.
+pub(crate) fn pod(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [{
+            "name": "app",
+            "image": "apache/spark:3.5.6",
+            "ports": [{"containerPort": 8081}],
+            "readinessProbe": {"httpGet": {"path": "/", "port": 8081}},
+        }]},
+    })
+}
+
+/// The same with more: `more` is a JSON merge patch.
+pub(crate) fn pod_with(name: &str, more: &Value) -> Value {
+    let mut pod = pod(TEAM, name);
+    json_patch::merge(&mut pod, more);
+    pod
+}
+
+/// The same for another namespace.
+pub(crate) fn moved(object: &Value, namespace: &str) -> Value {
+    let mut object = object.clone();
+    object["metadata"]["namespace"] = json!(namespace);
+    object
+}
+
+/// The pod is created, dry, and injected: as the API server would store it.
+pub(crate) fn injects(mesh: &Installation<'_>, pod: &Value) -> Value {
+    let stored = mesh
+        .api
+        .create_dry(pod)
+        .unwrap_or_else(|refused| panic!("refused: {refused}\n{pod}"));
+    assert_injected(&stored);
+    stored
+}
+
+/// The pod is refused for exactly this reason; gives the whole message.
+pub(crate) fn refuses(mesh: &Installation<'_>, pod: &Value, reason: &str) -> String {
+    let refused = match mesh.api.create_dry(pod) {
+        Ok(stored) => panic!("not refused: {}", brief(&stored)),
+        Err(refused) => refused,
+    };
+    assert_eq!(refused.code, 403, "{refused}");
+    let ours = "admission webhook \"inject.sparkmesh.dev\" denied the request: sparkmesh: ";
+    assert!(refused.message.starts_with(ours), "{refused}");
+    let codes: Vec<&str> = reasons(&refused.message);
+    assert_eq!(codes, [reason], "{refused}");
+    refused.message
+}
+
+/// Every `[reason]` at the end of a violation, each once.
+pub(crate) fn reasons(message: &str) -> Vec<&str> {
+    let violations = message.split(" | ");
+    let mut reasons: Vec<&str> = violations
+        .filter_map(|violation| violation.strip_suffix(']')?.rsplit_once('[').map(|it| it.1))
+        .collect();
+    reasons.dedup();
+    reasons
+}
+
+/// The pod is created, dry, as it is.
+pub(crate) fn leaves_alone(mesh: &Installation<'_>, pod: &Value) {
+    let stored = mesh
+        .api
+        .create_dry(pod)
+        .unwrap_or_else(|refused| panic!("refused: {refused}\n{pod}"));
+    assert!(!is_injected(&stored), "injected: {}", brief(&stored));
+    assert!(
+        !stored.to_string().contains("sparkmesh-proxy"),
+        "{}",
+        brief(&stored)
+    );
+}
+
+pub(crate) fn is_injected(pod: &Value) -> bool {
+    names_of(pod, "initContainers").first() == Some(&names::INIT_CONTAINER.to_owned())
+}
+
+/// Ours come first, once, with what they need.
+pub(crate) fn assert_injected(pod: &Value) {
+    let init = names_of(pod, "initContainers");
+    let ours = [names::INIT_CONTAINER, names::PROXY_CONTAINER];
+    assert!(init.len() >= 2 && init[..2] == ours, "{}", brief(pod));
+    let more = init[2..].iter().any(|name| ours.contains(&name.as_str()));
+    assert!(!more, "twice: {}", brief(pod));
+    let proxy = &pod["spec"]["initContainers"][1];
+    assert_eq!(
+        proxy["restartPolicy"], "Always",
+        "no native sidecar: {proxy}"
+    );
+    assert!(
+        !proxy["startupProbe"].is_null(),
+        "the app would not wait for it: {proxy}"
+    );
+    let volumes = names_of(pod, "volumes");
+    let token = volumes.iter().filter(|name| *name == names::TOKEN_VOLUME);
+    assert_eq!(token.count(), 1, "{}", brief(pod));
+    let annotations = &pod["metadata"]["annotations"];
+    assert!(
+        annotations[names::INJECTED_ANNOTATION].is_string(),
+        "{annotations}"
+    );
+}
+
+/// Nothing of the author's containers has changed but probes: they are as in `twin`, the same pod
+/// outside of the mesh.
+pub(crate) fn assert_same_but_for_probes(injected: &Value, twin: &Value) {
+    let containers = |pod: &Value, skip: usize| {
+        let mut all = Vec::new();
+        let init = pod["spec"]["initContainers"].as_array();
+        all.extend(init.into_iter().flatten().skip(skip).cloned());
+        all.extend(
+            pod["spec"]["containers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
+        for container in &mut all {
+            let fields = container.as_object_mut().expect("a container");
+            fields.retain(|key, _| !key.ends_with("Probe"));
+        }
+        without_chance(&Value::Array(all))
+    };
+    assert_eq!(containers(injected, 2), containers(twin, 0));
+}
+
+/// The API server's second look at a pod that it has stored would change nothing.
+pub(crate) fn assert_settled(mesh: &Installation<'_>, stored: &Value) {
+    let explained = explain(mesh, stored);
+    assert_eq!(explained["decision"], "skip", "{explained:#}");
+    assert_eq!(explained["reason"], "already-injected", "{explained:#}");
+}
+
+/// What `sparkmesh explain` says of a pod, with the webhook's configuration.
+pub(crate) fn explain(mesh: &Installation<'_>, pod: &Value) -> Value {
+    let mut command = mesh.offline(&["explain", "pod", "--output", "json", "-f", "-"]);
+    let answer = fed(&mut command, pod);
+    let mut answers: Vec<Value> = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answers.len(), 1, "{answer}");
+    answers.remove(0)
+}
+
+/// The manifest as `sparkmesh inject` makes it, with the webhook's configuration.
+pub(crate) fn injected_offline(mesh: &Installation<'_>, pod: &Value) -> Value {
+    let mut command = mesh.offline(&["inject", "--output", "json", "-f", "-"]);
+    let answer = fed(&mut command, pod);
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// A pod that `sparkmesh inject` made is what the webhook makes of the same manifest.
+pub(crate) fn assert_same_as_offline(mesh: &Installation<'_>, pod: &Value, stored: &Value) {
+    let offline = moved(&injected_offline(mesh, pod), PLAIN);
+    let offline = mesh.api.create_dry(&offline);
+    let offline = offline.unwrap_or_else(|refused| panic!("the API server: {refused}"));
+    for field in ["initContainers", "containers"] {
+        let (one, other) = (&stored["spec"][field], &offline["spec"][field]);
+        let (one, other) = (without_chance(one), without_chance(other));
+        assert_eq!(one.to_string(), other.to_string(), "{field}");
+    }
+    let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
+    assert_eq!(annotations(stored), annotations(&offline));
+}
+
+/// Without the name that the API server makes up for the volume of the service account's token.
+fn without_chance(value: &Value) -> Value {
+    const PREFIX: &str = "kube-api-access-";
+    match value {
+        Value::String(text) if text.starts_with(PREFIX) => json!(PREFIX),
+        Value::Array(items) => items.iter().map(without_chance).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), without_chance(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+pub(crate) fn names_of(pod: &Value, list: &str) -> Vec<String> {
+    let items = pod["spec"][list].as_array().into_iter().flatten();
+    items
+        .filter_map(|item| item["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What matters of a pod, for messages.
+pub(crate) fn brief(pod: &Value) -> String {
+    format!(
+        "{} (init: {:?}, containers: {:?}, volumes: {:?})",
+        pod["metadata"]["name"],
+        names_of(pod, "initContainers"),
+        names_of(pod, "containers"),
+        names_of(pod, "volumes"),
+    )
+}
+
+fn fed(command: &mut Command, input: &Value) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin
+        .write_all(input.to_string().as_bytes())
+        .expect("it reads its input");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    succeeded(output, "sparkmesh")
+}

@@ -12,7 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config, Resource};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sparkmesh::tls;
 use tokio::runtime::{Builder, Runtime};
 
@@ -119,10 +119,15 @@ impl Api {
         }
         let list = self.send(kind.at(namespace).list(&of));
         let mut list = list.unwrap_or_else(|refused| panic!("{}: {refused}", kind.0.kind));
-        match list["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
+        let Value::Array(mut items) = list["items"].take() else {
+            return Vec::new();
+        };
+        // Items of a list are sent without these two.
+        for item in &mut items {
+            item["apiVersion"] = json!(kind.0.api_version);
+            item["kind"] = json!(kind.0.kind);
         }
+        items
     }
 
     pub(crate) fn merge(&self, kind: &Kind, namespace: &str, name: &str, patch: &Value) -> Answer {

@@ -81,5 +81,5 @@ pub(crate) fn only_labelled_namespaces_are_touched(mesh: &Installation<'_>) {
     }
     assert_eq!(mesh.reviews(), before, "the webhook was not even asked");
     admission::injects(mesh, &admission::pod(TEAM, "inside"));
-    assert_eq!(mesh.reviews(), before + 1);
+    assert!(mesh.reviews() > before, "the webhook was asked");
 }

@@ -1,14 +1,14 @@
 //! What becomes of a pod on its way into the cluster, in the words of a specification.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use sparkmesh_policy::names;
 
+use crate::TEAM;
 use crate::cluster::succeeded;
 use crate::installation::Installation;
-use crate::{PLAIN, TEAM};
 
 /// A pod with one container that has a probe and a port.
 pub(crate) fn pod(namespace: &str, name: &str) -> Value {
@@ -148,46 +148,67 @@ pub(crate) fn assert_settled(mesh: &Installation<'_>, stored: &Value) {
 }
 
 /// What `sparkmesh explain` says of a pod, with the webhook's configuration.
-pub(crate) fn explain(mesh: &Installation<'_>, pod: &Value) -> Value {
+fn explain(mesh: &Installation<'_>, pod: &Value) -> Value {
     let mut command = mesh.offline(&["explain", "pod", "--output", "json", "-f", "-"]);
-    let answer = fed(&mut command, pod);
+    let answer = succeeded(fed(&mut command, pod), "sparkmesh explain");
     let mut answers: Vec<Value> = serde_json::from_str(&answer).expect("JSON");
     assert_eq!(answers.len(), 1, "{answer}");
     answers.remove(0)
 }
 
-/// The manifest as `sparkmesh inject` makes it, with the webhook's configuration.
-pub(crate) fn injected_offline(mesh: &Installation<'_>, pod: &Value) -> Value {
+/// The manifest as `sparkmesh inject` makes it, with the webhook's configuration, or what it says.
+pub(crate) fn try_injected_offline(
+    mesh: &Installation<'_>,
+    manifest: &Value,
+) -> Result<Value, String> {
     let mut command = mesh.offline(&["inject", "--output", "json", "-f", "-"]);
-    let answer = fed(&mut command, pod);
-    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    let output = fed(&mut command, manifest);
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }
 
-/// A pod that `sparkmesh inject` made is what the webhook makes of the same manifest.
-pub(crate) fn assert_same_as_offline(mesh: &Installation<'_>, pod: &Value, stored: &Value) {
-    let offline = moved(&injected_offline(mesh, pod), PLAIN);
-    let offline = mesh.api.create_dry(&offline);
-    let offline = offline.unwrap_or_else(|refused| panic!("the API server: {refused}"));
+/// Two pods that the API server would store in two namespaces are the same.
+pub(crate) fn assert_same(one: &Value, other: &Value) {
     for field in ["initContainers", "containers"] {
-        let (one, other) = (&stored["spec"][field], &offline["spec"][field]);
+        let (one, other) = (&one["spec"][field], &other["spec"][field]);
         let (one, other) = (without_chance(one), without_chance(other));
         assert_eq!(one.to_string(), other.to_string(), "{field}");
     }
+    let mut names = [names_of(one, "volumes"), names_of(other, "volumes")];
+    // Which of both comes first, ours or that of the service account, depends on who asks.
+    for names in &mut names {
+        *names = names
+            .iter()
+            .map(|name| chanceless(name).to_owned())
+            .collect();
+        names.sort();
+    }
+    assert_eq!(names[0], names[1]);
     let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
-    assert_eq!(annotations(stored), annotations(&offline));
+    assert_eq!(annotations(one), annotations(other));
 }
 
 /// Without the name that the API server makes up for the volume of the service account's token.
 fn without_chance(value: &Value) -> Value {
-    const PREFIX: &str = "kube-api-access-";
     match value {
-        Value::String(text) if text.starts_with(PREFIX) => json!(PREFIX),
+        Value::String(text) => json!(chanceless(text)),
         Value::Array(items) => items.iter().map(without_chance).collect(),
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| (key.clone(), without_chance(value)))
             .collect(),
         other => other.clone(),
+    }
+}
+
+fn chanceless(name: &str) -> &str {
+    const PREFIX: &str = "kube-api-access-";
+    if name.starts_with(PREFIX) {
+        PREFIX
+    } else {
+        name
     }
 }
 
@@ -209,7 +230,7 @@ pub(crate) fn brief(pod: &Value) -> String {
     )
 }
 
-fn fed(command: &mut Command, input: &Value) -> String {
+fn fed(command: &mut Command, input: &Value) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -221,6 +242,5 @@ fn fed(command: &mut Command, input: &Value) -> String {
         .write_all(input.to_string().as_bytes())
         .expect("it reads its input");
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    succeeded(output, "sparkmesh")
+    child.wait_with_output().expect("it ends")
 }

@@ -137,7 +137,7 @@ pub(crate) fn assert_same_but_for_probes(injected: &Value, twin: &Value) {
         }
         without_chance(&Value::Array(all))
     };
-    assert_eq!(containers(injected, 2), containers(twin, 0));
+    assert_equal("containers", &containers(injected, 2), &containers(twin, 0));
 }
 
 /// The API server's second look at a pod that it has stored would change nothing.
@@ -169,25 +169,62 @@ pub(crate) fn try_injected_offline(
     serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }
 
-/// Two pods that the API server would store in two namespaces are the same.
+/// Two pods that the API server would store are the same, give or take what it makes up by chance.
 pub(crate) fn assert_same(one: &Value, other: &Value) {
     for field in ["initContainers", "containers"] {
-        let (one, other) = (&one["spec"][field], &other["spec"][field]);
-        let (one, other) = (without_chance(one), without_chance(other));
-        assert_eq!(one.to_string(), other.to_string(), "{field}");
+        let lists = [one, other].map(|pod| without_chance(&pod["spec"][field]));
+        assert_equal(field, &lists[0], &lists[1]);
     }
-    let mut names = [names_of(one, "volumes"), names_of(other, "volumes")];
-    // Which of both comes first, ours or that of the service account, depends on who asks.
-    for names in &mut names {
-        *names = names
-            .iter()
-            .map(|name| chanceless(name).to_owned())
-            .collect();
-        names.sort();
+    // Which volume comes first, ours or that of the service account, depends on who asks when.
+    let volumes = [one, other].map(|pod| {
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let named = volumes.map(|it| (chanceless(it["name"].as_str().unwrap_or_default()), it));
+        named
+            .map(|(name, it)| (name.to_owned(), without_chance(it)))
+            .collect::<Value>()
+    });
+    assert_equal("volumes", &volumes[0], &volumes[1]);
+    // The note for `uninject` tells what was written, and the API server fills that in.
+    let annotations = [one, other].map(|pod| {
+        let mut all = pod["metadata"]["annotations"].clone();
+        all[names::RESTORE_ANNOTATION].take();
+        all
+    });
+    assert_equal("annotations", &annotations[0], &annotations[1]);
+}
+
+/// Equal, or a panic that shows the first difference and not all of both.
+pub(crate) fn assert_equal(what: &str, one: &Value, other: &Value) {
+    if let Some(difference) = difference(one, other) {
+        panic!("{what}{difference}");
     }
-    assert_eq!(names[0], names[1]);
-    let annotations = |pod: &Value| pod["metadata"]["annotations"].clone();
-    assert_eq!(annotations(one), annotations(other));
+}
+
+fn difference(one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys = one
+                .keys()
+                .chain(other.keys().filter(|key| !one.contains_key(*key)));
+            keys.filter_map(|key| {
+                let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
+                let (one, other) = (
+                    value(one).unwrap_or_default(),
+                    value(other).unwrap_or_default(),
+                );
+                Some(format!(".{key}{}", difference(&one, &other)?))
+            })
+            .next()
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            let pairs = one.iter().zip(other).enumerate();
+            pairs
+                .filter_map(|(i, (one, other))| Some(format!("[{i}]{}", difference(one, other)?)))
+                .next()
+        }
+        (one, other) if one == other => None,
+        (one, other) => Some(format!(": {one:.300} is not {other:.300}")),
+    }
 }
 
 /// Without the name that the API server makes up for the volume of the service account's token.

@@ -5,17 +5,21 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use json_patch::Patch;
 use serde_json::{Value, json};
 use sparkmesh::yaml;
 
 use crate::admission::{self, moved};
 use crate::cluster::{repository, say};
-use crate::installation::Installation;
+use crate::installation::{Installation, decoded};
+use crate::review::review;
 use crate::{PLAIN, TEAM};
 
 /// What came of one document.
 enum Outcome {
     Injected,
+    /// As the pod of a node's file.
+    Skipped,
     Refused,
     /// A workload or something else, which no webhook of ours sees.
     Passed,
@@ -23,7 +27,7 @@ enum Outcome {
 
 pub(crate) fn webhook_and_offline_agree_and_the_server_accepts(mesh: &Installation<'_>) {
     let mut wrong = Vec::new();
-    let (mut injected, mut refused, mut passed) = (0, 0, 0);
+    let (mut injected, mut skipped, mut refused, mut passed) = (0, 0, 0, 0);
     for file in files() {
         let name = file
             .strip_prefix(repository())
@@ -37,6 +41,7 @@ pub(crate) fn webhook_and_offline_agree_and_the_server_accepts(mesh: &Installati
             }));
             match tried {
                 Ok(Ok(Outcome::Injected)) => injected += 1,
+                Ok(Ok(Outcome::Skipped)) => skipped += 1,
                 Ok(Ok(Outcome::Refused)) => refused += 1,
                 Ok(Ok(Outcome::Passed)) => passed += 1,
                 Ok(Err(error)) => wrong.push(format!("{name}: {error}")),
@@ -48,8 +53,8 @@ pub(crate) fn webhook_and_offline_agree_and_the_server_accepts(mesh: &Installati
         }
     }
     say(&format!(
-        "note   pods tried: {injected} injected alike by both and accepted, {refused} refused by both, \
-         {passed} workloads and others accepted as inject wrote them, {} wrong",
+        "note   pods tried: {injected} injected alike by both and accepted, {skipped} skipped and \
+         {refused} refused by both, {passed} workloads and others accepted as inject wrote them, {} wrong",
         wrong.len()
     ));
     assert!(
@@ -87,14 +92,35 @@ fn go_through(mesh: &Installation<'_>, document: &Value, refusal: bool) -> Resul
         (Ok(_), true) => Err("the webhook does not refuse it".to_owned()),
         (Err(refused), false) => Err(format!("the webhook: {refused}")),
         (Ok(stored), false) => {
-            admission::assert_injected(&stored);
             let offline = offline.map_err(|said| format!("inject: {said}"))?;
+            let reviewed = reviewed(mesh, &pod);
+            admission::assert_equal("inject and the webhook differ: pod", &offline, &reviewed);
+            if offline == pod {
+                assert!(
+                    !admission::is_injected(&stored),
+                    "the second look is another"
+                );
+                return Ok(Outcome::Skipped);
+            }
+            admission::assert_injected(&stored);
             let accepted = mesh.api.create_dry(&moved(&offline, PLAIN));
             let accepted = accepted.map_err(|refused| format!("the API server: {refused}"))?;
             admission::assert_same(&stored, &accepted);
             Ok(Outcome::Injected)
         }
     }
+}
+
+/// The very same pod, patched as the webhook says.
+fn reviewed(mesh: &Installation<'_>, pod: &Value) -> Value {
+    let response = review(mesh, mesh.reviewers()[0], pod, "CREATE");
+    assert_eq!(response["allowed"], true, "{response}");
+    let mut pod = pod.clone();
+    if let Some(patch) = response["patch"].as_str() {
+        let patch: Patch = serde_json::from_str(&decoded(patch)).expect("a patch");
+        json_patch::patch(&mut pod, &patch).expect("it fits");
+    }
+    pod
 }
 
 fn files() -> Vec<PathBuf> {

@@ -46,10 +46,7 @@ pub(crate) fn in_either_order_the_outcome_is_right_and_stays(mesh: &Installation
             });
             again.as_object_mut().expect("a pod").remove("status");
             let twice = admission::injects(mesh, &again);
-            assert_eq!(
-                twice["spec"], stored["spec"],
-                "{habit} {order}: again is the same"
-            );
+            admission::assert_same(&twice, &stored);
         }
     }
 }

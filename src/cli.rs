@@ -31,7 +31,7 @@ impl Cli {
             Command::Webhook(args) => crate::webhook::run(args),
             Command::Control(args) => crate::control::run(args),
             Command::Init(args) => crate::init::run(args),
-            Command::Crds(args) => crate::crds::run(args),
+            Command::Crds(args) => crate::crds::run(&args),
         }
     }
 }

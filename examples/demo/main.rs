@@ -33,7 +33,7 @@ async fn demo() -> anyhow::Result<()> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = program()?;
     let groups = pods::groups(repository)?;
-    let mut report = Report::to_stdout();
+    let report = Report::to_stdout();
 
     report.step("certificates");
     let files = Files::make(repository)?;
@@ -44,14 +44,16 @@ async fn demo() -> anyhow::Result<()> {
 
     report.step("webhook");
     let mut webhook = Webhook::start(&program, &files).await?;
-    let shown = webhook.command_line().to_owned();
-    let result = ask(&webhook, &program, &files, &groups, &mut report, &shown).await;
+    let result = ask(&webhook, &program, &files, &groups, &report).await;
     let reviewed = webhook.explained(result)?;
 
     report.step("summary");
     report.table(&reviewed);
     webhook.explained(count(&webhook, &reviewed).await)?;
-    report.line("the webhook's own metrics count the same reviews");
+    report.line(
+        "times are of development builds on this machine: `make bench` measures release builds",
+    );
+    report.line("metrics: the webhook has counted the same reviews");
 
     let status = webhook.terminate().await?;
     ensure!(
@@ -68,10 +70,9 @@ async fn ask(
     program: &Path,
     files: &Files,
     groups: &[Group],
-    report: &mut Report,
-    command_line: &str,
+    report: &Report,
 ) -> anyhow::Result<Vec<Reviewed>> {
-    report.line(command_line);
+    report.line(webhook.command_line());
     report.line(&format!(
         "ready on https://{}, process {}",
         webhook.listen(),

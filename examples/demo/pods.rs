@@ -22,7 +22,7 @@ pub(crate) struct Group {
 pub(crate) struct Case {
     /// What people call it.
     pub(crate) title: String,
-    /// Whose pod it is, or what is special about it.
+    /// Who creates it.
     pub(crate) origin: String,
     /// As it is sent to the API server.
     pub(crate) pod: Value,
@@ -40,40 +40,55 @@ pub(crate) enum Expected {
     Reject(&'static str),
 }
 
-const PLAN: [(&str, &str, &[(&str, Expected)]); 5] = [
+/// Part of an object's name, who creates its pods, and what becomes of them.
+type Expectation = (&'static str, &'static str, Expected);
+
+const PLAN: [(&str, &str, &[Expectation]); 5] = [
     (
         "Spark standalone cluster",
         "examples/spark-standalone",
         &[
-            ("spark-master", Expected::Inject("master")),
-            ("spark-worker", Expected::Inject("worker")),
+            (
+                "spark-master",
+                "by its Deployment",
+                Expected::Inject("master"),
+            ),
+            (
+                "spark-worker",
+                "by its Deployment",
+                Expected::Inject("worker"),
+            ),
         ],
     ),
     (
-        "SparkApplication (PySpark), the pods that the operator and Spark make of it",
+        "SparkApplication (PySpark)",
         "examples/spark-operator",
         &[
-            ("-driver", Expected::Inject("driver")),
-            ("-exec-", Expected::Inject("executor")),
+            ("-driver", "by the operator", Expected::Inject("driver")),
+            ("-exec-", "by the driver", Expected::Inject("executor")),
         ],
     ),
     (
-        "spark-submit (PySpark), the pods that Spark itself makes",
+        "spark-submit (PySpark)",
         "examples/spark-submit",
         &[
-            ("-driver", Expected::Inject("driver")),
-            ("-exec-", Expected::Inject("executor")),
+            ("-driver", "by spark-submit", Expected::Inject("driver")),
+            ("-exec-", "by the driver", Expected::Inject("executor")),
         ],
     ),
     (
         "A pod that stays out",
         "examples/jobs/skipped.yaml",
-        &[("packet-capture", Expected::Skip("opted-out"))],
+        &[("packet-capture", "by a person", Expected::Skip("opted-out"))],
     ),
     (
         "A pod that is refused, with every mistake at once",
         "examples/jobs/rejected-annotations.yaml",
-        &[("mistyped", Expected::Reject("invalid-value,unknown-key"))],
+        &[(
+            "mistyped",
+            "by a person",
+            Expected::Reject("invalid-value,unknown-key"),
+        )],
     ),
 ];
 
@@ -88,7 +103,7 @@ pub(crate) fn groups(repository: &Path) -> anyhow::Result<Vec<Group>> {
 fn group(
     title: &'static str,
     source: &'static str,
-    expected: &[(&str, Expected)],
+    expected: &[Expectation],
     repository: &Path,
 ) -> anyhow::Result<Group> {
     let mut group = Group {
@@ -104,9 +119,9 @@ fn group(
             group.unreviewed.push(described(kind, name, &value));
             continue;
         }
-        let (_, expected) = expected
+        let (_, creator, expected) = expected
             .iter()
-            .find(|(part, _)| name.contains(part))
+            .find(|(part, _, _)| name.contains(part))
             .with_context(|| format!("nothing is expected of {kind} {name}"))?;
         let case = |title: &str, origin, pod| Case {
             title: title.to_owned(),
@@ -115,13 +130,16 @@ fn group(
             expected: *expected,
         };
         match kind {
-            "Pod" => group.cases.push(case(name, owner(&value), value.clone())),
+            "Pod" => group
+                .cases
+                .push(case(name, (*creator).to_owned(), value.clone())),
             "Deployment" => {
                 let replicas = value["spec"]["replicas"].as_u64().unwrap_or(1);
                 for number in 1..=replicas {
                     let title = format!("{name}, pod {number} of {replicas}");
-                    let origin = format!("of Deployment {name}");
-                    group.cases.push(case(&title, origin, pod_of(&value)));
+                    group
+                        .cases
+                        .push(case(&title, (*creator).to_owned(), pod_of(&value)));
                 }
             }
             other => bail!("{name}: the demo knows no pods of a {other}"),
@@ -135,14 +153,6 @@ fn described(kind: &str, name: &str, object: &Value) -> String {
     match object["spec"]["type"].as_str() {
         Some(variant) => format!("{kind} {name} ({variant})"),
         None => format!("{kind} {name}"),
-    }
-}
-
-fn owner(pod: &Value) -> String {
-    let owner = &pod["metadata"]["ownerReferences"][0];
-    match (owner["kind"].as_str(), owner["name"].as_str()) {
-        (Some(kind), Some(name)) => format!("of {kind} {name}"),
-        _ => "created by hand".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What people see. Colour is for terminals alone.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::time::Duration;
 
 use crate::pods::Group;
@@ -14,25 +14,31 @@ const RED: &str = "31";
 
 /// Writes to stdout as the demo goes on.
 pub(crate) struct Report {
+    out: Stdout,
     colour: bool,
 }
 
 impl Report {
     pub(crate) fn to_stdout() -> Report {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Report { colour }
+        let out = std::io::stdout();
+        let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Report { out, colour }
+    }
+
+    /// Where nobody reads on, the demo is still a check and goes through to its end.
+    fn say(&self, text: &str) {
+        let _ = writeln!(self.out.lock(), "{text}");
     }
 
     pub(crate) fn step(&self, title: &str) {
-        println!("{}", self.paint(BOLD, title));
+        self.say(&format!("\n{}", self.paint(BOLD, title)));
     }
 
     pub(crate) fn line(&self, text: &str) {
-        println!("  {text}");
+        self.say(&format!("  {text}"));
     }
 
     pub(crate) fn group(&self, group: &Group) {
-        println!();
         self.step(&format!("{} ({})", group.title, group.source));
         if !group.unreviewed.is_empty() {
             self.line(&format!(
@@ -44,11 +50,8 @@ impl Report {
 
     /// One pod; `before` is the pod shown last, which need not be told twice.
     pub(crate) fn reviewed(&self, reviewed: &Reviewed, before: Option<&Reviewed>) {
-        println!(
-            "\n  {} ({})",
-            self.paint(BOLD, &reviewed.title),
-            reviewed.origin
-        );
+        let title = self.paint(BOLD, &reviewed.title);
+        self.say(&format!("\n  {title}, created {}", reviewed.origin));
         self.item("decision", &self.decision(&reviewed.outcome));
         match &reviewed.outcome {
             Outcome::Injected(injected) => {
@@ -91,7 +94,7 @@ impl Report {
     }
 
     fn item(&self, what: &str, text: &str) {
-        println!("    {what:<13}{text}");
+        self.say(&format!("    {what:<13}{text}"));
     }
 
     fn decision(&self, outcome: &Outcome) -> String {
@@ -142,18 +145,12 @@ impl Report {
             .expect("writing to a String cannot fail");
             self.line(&line);
         }
-        println!();
+        self.say("");
     }
 
     pub(crate) fn done(&self, pods: usize) {
-        println!();
-        println!(
-            "{}",
-            self.paint(
-                GREEN,
-                &format!("demo: {pods} pods, every answer as expected")
-            )
-        );
+        let text = format!("demo: {pods} pods, every answer as expected");
+        self.say(&format!("\n{}", self.paint(GREEN, &text)));
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

@@ -52,7 +52,7 @@ pub(crate) struct Injected {
 
 /// An HTTPS client that trusts the demo's authority and nobody else.
 pub(crate) struct Client {
-    client: reqwest::Client,
+    https: reqwest::Client,
     url: String,
     authority: String,
 }
@@ -61,7 +61,7 @@ impl Client {
     pub(crate) fn new(listen: SocketAddr, files: &Files) -> anyhow::Result<Client> {
         let authority = files.authority()?;
         Ok(Client {
-            client: builder(&authority)?.tls_info(true).build()?,
+            https: builder(&authority)?.tls_info(true).build()?,
             url: format!("https://{listen}/inject?timeout=5s"),
             authority,
         })
@@ -69,7 +69,7 @@ impl Client {
 
     /// Connects, and tells by what and whom the connection is protected.
     pub(crate) async fn connection(&self) -> anyhow::Result<String> {
-        let response = self.client.get(&self.url).send().await;
+        let response = self.https.get(&self.url).send().await;
         let response = response.context("no TLS connection to the webhook")?;
         let tls = tls_of(&response)?;
         let served = tls
@@ -107,7 +107,8 @@ impl Client {
         program: &Path,
         files: &Files,
     ) -> anyhow::Result<Reviewed> {
-        self.reviewed(case, webhook, &Explainer { program, files })
+        let offline = Offline { program, files };
+        self.reviewed(case, webhook, &offline)
             .await
             .with_context(|| case.title.clone())
     }
@@ -116,10 +117,10 @@ impl Client {
         &self,
         case: &Case,
         webhook: &Webhook,
-        explainer: &Explainer<'_>,
+        offline: &Offline<'_>,
     ) -> anyhow::Result<Reviewed> {
         let (answer, uid, round_trip) = self.send(&case.pod).await?;
-        let explained = explainer.explain(&case.pod)?;
+        let explained = offline.explain(&case.pod)?;
         let audit = &answer["auditAnnotations"];
         let reasons = audit["reasons"].as_str().unwrap_or_default().to_owned();
         let outcome = match (audit["decision"].as_str(), case.expected) {
@@ -194,7 +195,7 @@ impl Client {
         let review = review_of(pod)?;
         let uid = text(&review["request"]["uid"]);
         let started = Instant::now();
-        let sent = self.client.post(&self.url).json(&review).send().await;
+        let sent = self.https.post(&self.url).json(&review).send().await;
         let response = sent.context("no answer")?.error_for_status()?;
         tls_of(&response)?;
         let mut answer: Value = response.json().await.context("no review in the answer")?;
@@ -257,12 +258,12 @@ fn uid() -> anyhow::Result<String> {
 }
 
 /// `sparkmesh explain pod`, with the webhook's configuration.
-struct Explainer<'a> {
+struct Offline<'a> {
     program: &'a Path,
     files: &'a Files,
 }
 
-impl Explainer<'_> {
+impl Offline<'_> {
     fn explain(&self, pod: &Value) -> anyhow::Result<Value> {
         let mut child = Command::new(self.program)
             .args(["explain", "pod", "-f", "-", "--output", "json"])

@@ -3,6 +3,7 @@
 //! It shows what each pod gets and why, and is a check as well: it fails when an answer is not the
 //! one expected. It needs no cluster and no root, and leaves nothing behind.
 
+mod injected;
 mod pods;
 mod report;
 mod review;

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Stdout, Write as _};
 use std::time::Duration;
 
+use crate::injected::Injected;
 use crate::pods::Group;
-use crate::review::{Injected, Outcome, Reviewed};
+use crate::review::{Outcome, Reviewed};
 
 const BOLD: &str = "1";
 const GREEN: &str = "32";

@@ -1,6 +1,4 @@
 //! One review: what is sent over HTTPS, and whether the answer is the one expected.
-//!
-//! What an injected pod got is read off the pod that the patch makes, not off what anyone says.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 use x509_parser::parse_x509_certificate;
 use x509_parser::pem::parse_x509_pem;
 
+use crate::injected::Injected;
 use crate::pods::{Case, Expected};
 use crate::webhook::{Files, Webhook};
 
@@ -34,20 +33,6 @@ pub(crate) enum Outcome {
     Injected(Injected),
     Skipped { reason: String, message: String },
     Rejected { reasons: String, message: String },
-}
-
-/// What one pod got, read off the patched pod.
-#[derive(PartialEq)]
-pub(crate) struct Injected {
-    pub(crate) role: String,
-    /// Names of the containers that came before the pod's own.
-    pub(crate) containers: Vec<String>,
-    pub(crate) volumes: Vec<String>,
-    pub(crate) http_ports: Vec<u64>,
-    /// Each probe that changed: where, before, after.
-    pub(crate) probes: Vec<(String, String, String)>,
-    pub(crate) bytes_before: usize,
-    pub(crate) bytes_after: usize,
 }
 
 /// An HTTPS client that trusts the demo's authority and nobody else.
@@ -174,20 +159,7 @@ impl Client {
             again["auditAnnotations"]["reasons"] == "already-injected" && again["patch"].is_null(),
             "the second pass is not \"already injected\": {again}"
         );
-        let http_ports = explained["httpPorts"].as_array();
-        Ok(Injected {
-            role: role.to_owned(),
-            containers: added(pod, &patched, "initContainers"),
-            volumes: added(pod, &patched, "volumes"),
-            http_ports: http_ports
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_u64)
-                .collect(),
-            probes: changed_probes(pod, &patched),
-            bytes_before: pod.to_string().len(),
-            bytes_after: patched.to_string().len(),
-        })
+        Ok(Injected::read(role, explained, pod, &patched))
     }
 
     /// The answer, the review's uid, and how long it took.
@@ -281,56 +253,6 @@ impl Offline<'_> {
     }
 }
 
-/// Names that are in a list of the pod's spec only after injection.
-fn added(before: &Value, after: &Value, list: &str) -> Vec<String> {
-    let names = |pod: &Value| -> Vec<String> {
-        let items = pod["spec"][list].as_array();
-        items
-            .into_iter()
-            .flatten()
-            .map(|item| text(&item["name"]))
-            .collect()
-    };
-    let before = names(before);
-    let mut after = names(after);
-    after.retain(|name| !before.contains(name));
-    after
-}
-
-fn changed_probes(before: &Value, after: &Value) -> Vec<(String, String, String)> {
-    let containers = |pod: &Value| {
-        pod["spec"]["containers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
-    };
-    let mut changed = Vec::new();
-    for (before, after) in containers(before).iter().zip(&containers(after)) {
-        for kind in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            if before[kind] != after[kind] {
-                let place = format!("{} {kind}", text(&before["name"]));
-                changed.push((place, probe(&before[kind]), probe(&after[kind])));
-            }
-        }
-    }
-    changed
-}
-
-fn probe(probe: &Value) -> String {
-    let (http, tcp, grpc) = (&probe["httpGet"], &probe["tcpSocket"], &probe["grpc"]);
-    if http.is_object() {
-        format!(
-            "http :{}{}",
-            http["port"],
-            http["path"].as_str().unwrap_or("/")
-        )
-    } else if tcp.is_object() {
-        format!("tcp :{}", tcp["port"])
-    } else {
-        format!("grpc :{}", grpc["port"])
-    }
-}
-
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

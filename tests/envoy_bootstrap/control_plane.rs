@@ -1,6 +1,7 @@
 //! A control plane of one: delta ADS over TLS, serving what a test gives it, when it gives it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use h2::{RecvStream, SendStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::pki::{Authority, Identity};
 use crate::proto::{any, fields, framed, message, number, take_framed, text};
@@ -25,6 +27,7 @@ type Name = (&'static str, String);
 pub(crate) struct ControlPlane {
     resources: watch::Sender<BTreeMap<Name, Vec<u8>>>,
     streams: Arc<Mutex<Vec<Stream>>>,
+    left_at_once: Arc<AtomicUsize>,
 }
 
 /// How a proxy introduced itself.
@@ -59,17 +62,34 @@ impl ControlPlane {
         let (resources, watched) = watch::channel(BTreeMap::new());
         let streams = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&streams);
+        let left_at_once = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&left_at_once);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(serve(
-                    acceptor.clone(),
-                    connection,
-                    watched.clone(),
-                    Arc::clone(&seen),
-                ));
+                let (acceptor, watched) = (acceptor.clone(), watched.clone());
+                let (seen, left) = (Arc::clone(&seen), Arc::clone(&left));
+                tokio::spawn(async move {
+                    // In TLS 1.3 it may leave before or after our handshake has ended.
+                    let asked = match acceptor.accept(connection).await {
+                        Ok(tls) => serve(tls, watched, seen).await,
+                        Err(_) => 0,
+                    };
+                    if asked == 0 {
+                        left.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
             }
         });
-        ControlPlane { resources, streams }
+        ControlPlane {
+            resources,
+            streams,
+            left_at_once,
+        }
+    }
+
+    /// How many proxies did not believe that this is their control plane.
+    pub(crate) fn left_at_once(&self) -> usize {
+        self.left_at_once.load(Ordering::SeqCst)
     }
 
     pub(crate) fn streams(&self) -> Vec<Stream> {
@@ -134,20 +154,18 @@ impl ControlPlane {
     }
 }
 
+/// Until the proxy goes away; how many streams it opened.
 async fn serve(
-    acceptor: TlsAcceptor,
-    connection: TcpStream,
+    tls: TlsStream<TcpStream>,
     resources: watch::Receiver<BTreeMap<Name, Vec<u8>>>,
     seen: Arc<Mutex<Vec<Stream>>>,
-) {
-    // A proxy that does not trust us, or that goes away, is no fault of this server.
-    let Ok(tls) = acceptor.accept(connection).await else {
-        return;
-    };
+) -> usize {
     let Ok(mut http2) = h2::server::handshake(tls).await else {
-        return;
+        return 0;
     };
+    let mut opened = 0;
     while let Some(Ok((request, respond))) = http2.accept().await {
+        opened += 1;
         tokio::spawn(answer(
             request,
             respond,
@@ -155,6 +173,7 @@ async fn serve(
             Arc::clone(&seen),
         ));
     }
+    opened
 }
 
 async fn answer(

@@ -187,7 +187,10 @@ fn u6_connections_are_many_and_last() {
             clusters.contains("in::default_priority::max_connections::1000000"),
             "{clusters}"
         );
-        let config = mesh.envoy.admin("/config_dump").await;
+        let config = mesh
+            .envoy
+            .admin("/config_dump?resource=static_listeners")
+            .await;
         assert_eq!(
             config.matches("\"idle_timeout\": \"0s\"").count(),
             2,

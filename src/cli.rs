@@ -15,7 +15,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the admission webhook.
-    Webhook(crate::webhook::Args),
+    Webhook(Box<crate::webhook::Args>),
     /// Keep the serving certificates and the webhook's trust bundle.
     Control(crate::control::Args),
     /// Redirect a pod's TCP traffic to its proxy; runs inside the pod.
@@ -26,7 +26,7 @@ impl Cli {
     /// Runs the subcommand and gives its exit code.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Webhook(args) => crate::webhook::run(args),
+            Command::Webhook(args) => crate::webhook::run(*args),
             Command::Control(args) => crate::control::run(args),
             Command::Init(args) => crate::init::run(args),
         }

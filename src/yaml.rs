@@ -49,8 +49,20 @@ pub fn documents(text: &str) -> Result<Vec<Value>, YamlError> {
         .collect())
 }
 
+/// One document as a value of a type; an error tells the place of a key or value that the type
+/// does not take.
+pub fn typed<T: de::DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| located(&error))
+}
+
 /// One document as YAML text, ending in a line feed. Every string that kubectl would take for
 /// something else is quoted.
+#[must_use]
 pub fn to_string(value: &Value) -> String {
     serde_saphyr::to_string(value).expect("a JSON value has nothing that YAML cannot say")
 }
@@ -72,18 +84,20 @@ fn yaml_documents(text: &str) -> Result<Vec<Node>, YamlError> {
         duplicate_keys: DuplicateKeyPolicy::Error,
         with_snippet: false,
     };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-        let (line, column) = error
-            .location()
-            .map_or((0, 0), |at| (at.line(), at.column()));
-        let message = error.to_string();
-        let place = format!(" at line {line}, column {column}");
-        YamlError {
-            line: usize::try_from(line).unwrap_or(usize::MAX),
-            column: usize::try_from(column).unwrap_or(usize::MAX),
-            message: message.strip_suffix(&place).unwrap_or(&message).to_owned(),
-        }
-    })
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| located(&error))
+}
+
+fn located(error: &serde_saphyr::Error) -> YamlError {
+    let (line, column) = error
+        .location()
+        .map_or((0, 0), |at| (at.line(), at.column()));
+    let message = error.to_string();
+    let place = format!(" at line {line}, column {column}");
+    YamlError {
+        line: usize::try_from(line).unwrap_or(usize::MAX),
+        column: usize::try_from(column).unwrap_or(usize::MAX),
+        message: message.strip_suffix(&place).unwrap_or(&message).to_owned(),
+    }
 }
 
 /// A value in which every key is text and every whole number an integer, as in kubectl's JSON.

@@ -26,7 +26,8 @@ fn difference(line: &str) -> Option<String> {
         (Err(_), true) => None,
         (Ok(found), false) => {
             let expected: Value = serde_json::from_str(expected).expect("JSON");
-            (found != &[expected.clone()]).then(|| format!("{text:?}: {found:?} not {expected}"))
+            (found.as_slice() != std::slice::from_ref(&expected))
+                .then(|| format!("{text:?}: {found:?} not {expected}"))
         }
         _ => Some(format!("{text:?}: {found:?} not {expected}")),
     }
@@ -55,8 +56,9 @@ fn merge_keys_and_anchors_are_resolved() {
 fn a_small_text_cannot_grow_into_a_large_value() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
+        use std::fmt::Write;
         let inner = format!("*a{}, ", level - 1).repeat(10);
-        text += &format!("a{level}: &a{level} [{inner}]\n");
+        writeln!(text, "a{level}: &a{level} [{inner}]").expect("to memory");
     }
     documents(&text).expect_err("ten to the twelfth");
 }

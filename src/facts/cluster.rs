@@ -51,7 +51,8 @@ async fn follow_namespaces(
                 listed.insert(namespace.name.clone(), Arc::new(namespace));
             }
             Ok(Event::InitDone) => {
-                board.replace_namespaces(std::mem::take(&mut listed));
+                board.replace_namespaces(&listed);
+                listed.clear();
                 trouble.over();
             }
             Ok(Event::Apply(object)) => {
@@ -59,7 +60,7 @@ async fn follow_namespaces(
                 trouble.over();
             }
             Ok(Event::Delete(object)) => board.remove_namespace(&object.name_any()),
-            Err(error) => trouble.tell(&error),
+            Err(error) => trouble.tell(&error.to_string()),
         }
     }
 }
@@ -98,13 +99,11 @@ async fn follow_baseline(
                 tracing::info!("the MeshBaseline was deleted; the defaults hold");
                 board.put_baseline(Baseline::default());
             }
-            Err(error) => {
-                if not_installed(&error) {
-                    // No such kind, so no baseline: exactly the defaults.
-                    board.put_baseline(Baseline::default());
-                }
-                trouble.tell(&error);
+            Err(error) if not_installed(&error) => {
+                board.put_baseline(Baseline::default());
+                trouble.tell("the kind MeshBaseline is not installed; the defaults hold");
             }
+            Err(error) => trouble.tell(&error.to_string()),
         }
     }
 }
@@ -151,22 +150,122 @@ impl Trouble {
         }
     }
 
-    fn tell(&mut self, error: &watcher::Error) {
-        let text = error.to_string();
-        if self.told.as_ref() == Some(&text) {
-            return;
+    fn tell(&mut self, error: &str) {
+        if self.told.as_deref() != Some(error) {
+            let subject = self.subject;
+            tracing::warn!(subject, error, "the watch fails and is tried again");
+            self.told = Some(error.to_owned());
         }
-        tracing::warn!(
-            subject = self.subject,
-            error = text,
-            "the watch fails and is tried again"
-        );
-        self.told = Some(text);
     }
 
     fn over(&mut self) {
         if self.told.take().is_some() {
             tracing::info!(subject = self.subject, "the watch works again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use kube::core::Status;
+    use serde_json::json;
+    use sparkmesh_policy::baseline::OptOut;
+
+    fn team(injection: &str) -> PartialObjectMeta<Namespace> {
+        let labels = json!({names::INJECTION_LABEL: injection});
+        serde_json::from_value(json!({"metadata": {"name": "team", "labels": labels}}))
+            .expect("a namespace")
+    }
+
+    fn mesh_baseline(opt_out: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "sparkmesh.dev/v1alpha1",
+            "kind": "MeshBaseline",
+            "metadata": {"name": "default"},
+            "spec": {"injection": {"optOut": opt_out}},
+        }))
+        .expect("an object")
+    }
+
+    fn refused(code: u16) -> watcher::Error {
+        let status = Status::failure("refused", "Refused").with_code(code);
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    async fn namespaces(events: Vec<Event<PartialObjectMeta<Namespace>>>) -> Board {
+        let board = Board::empty(true);
+        follow_namespaces(stream::iter(events.into_iter().map(Ok)), board.clone()).await;
+        board
+    }
+
+    async fn baselines(events: Vec<watcher::Result<Event<DynamicObject>>>) -> Board {
+        let board = Board::empty(true);
+        follow_baseline(stream::iter(events), board.clone()).await;
+        board
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_list_is_shown_before_its_end() {
+        let mut events = vec![Event::Init, Event::InitApply(team("enabled"))];
+        let board = namespaces(events.clone()).await;
+        assert!(board.snapshot().namespaces.is_empty() && board.missing().len() == 2);
+        events.push(Event::InitDone);
+        let board = namespaces(events).await;
+        assert!(board.snapshot().namespaces["team"].injection && board.missing().len() == 1);
+    }
+
+    #[tokio::test]
+    async fn changes_deletions_and_new_lists_are_followed() {
+        let first = [
+            Event::Init,
+            Event::InitApply(team("enabled")),
+            Event::InitDone,
+        ];
+        let then = |events: Vec<_>| namespaces(first.iter().cloned().chain(events).collect());
+        let board = then(vec![Event::Apply(team("disabled"))]).await;
+        assert!(!board.snapshot().namespaces["team"].injection);
+        let board = then(vec![Event::Delete(team("enabled"))]).await;
+        assert!(board.snapshot().namespaces.is_empty());
+        let board = then(vec![Event::Init, Event::InitDone]).await;
+        assert!(
+            board.snapshot().namespaces.is_empty(),
+            "gone between two lists"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_invalid_baseline_leaves_the_last_valid_one_and_at_first_the_defaults() {
+        let list = |opt_out| {
+            [
+                Ok(Event::Init),
+                Ok(Event::InitApply(mesh_baseline(opt_out))),
+                Ok(Event::InitDone),
+            ]
+        };
+        let board = baselines(list("Maybe").into()).await;
+        assert_eq!(board.snapshot().baseline.opt_out, OptOut::Deny);
+        let mut events: Vec<_> = list("Allow").into();
+        events.push(Ok(Event::Apply(mesh_baseline("Maybe"))));
+        let board = baselines(events).await;
+        assert_eq!(board.snapshot().baseline.opt_out, OptOut::Allow);
+        assert_eq!(board.missing().len(), 1, "only namespaces are not known");
+    }
+
+    #[tokio::test]
+    async fn without_the_kind_the_defaults_hold_but_without_permission_nothing_is_known() {
+        let board = baselines(vec![Err(refused(404))]).await;
+        assert_eq!(board.missing().len(), 1);
+        let board = baselines(vec![Err(refused(403))]).await;
+        assert_eq!(board.missing().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_deleted_baseline_leaves_the_defaults() {
+        let allow = || mesh_baseline("Allow");
+        let events = vec![Ok(Event::Apply(allow())), Ok(Event::Delete(allow()))];
+        let board = baselines(events).await;
+        assert_eq!(board.snapshot().baseline.opt_out, OptOut::Deny);
     }
 }

@@ -15,7 +15,7 @@ use super::{Board, baseline};
 use crate::yaml;
 
 /// Reads the folder once and then keeps the board up to date.
-pub(super) async fn follow(folder: PathBuf, poll: Duration) -> anyhow::Result<Board> {
+pub(super) fn follow(folder: PathBuf, poll: Duration) -> anyhow::Result<Board> {
     let board = Board::fixed(read(&folder)?);
     tokio::spawn(keep_up(board.clone(), folder, poll));
     Ok(board)

@@ -36,14 +36,17 @@ impl Source {
     ///
     /// With files, the board is complete on return and an error names file and line; files are
     /// looked at again every `poll`. With a cluster, [`Board::missing`] tells when it is complete.
-    pub async fn follow(self, poll: Duration) -> anyhow::Result<Board> {
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn follow(self, poll: Duration) -> anyhow::Result<Board> {
         match self {
             Source::Cluster(client) => {
                 let board = Board::empty(true);
                 cluster::follow(client, board.clone());
                 Ok(board)
             }
-            Source::Files(folder) => files::follow(folder, poll).await,
+            Source::Files(folder) => files::follow(folder, poll),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Board {
         board
     }
 
-    fn empty(from_cluster: bool) -> Board {
+    pub(crate) fn empty(from_cluster: bool) -> Board {
         Board(Arc::new(Inner {
             facts: ArcSwap::default(),
             version: watch::Sender::new(0),
@@ -142,12 +145,12 @@ impl Board {
         self.announce();
     }
 
-    fn replace_namespaces(&self, namespaces: HashMap<String, Arc<NamespaceFacts>>) {
-        self.change(|facts| facts.namespaces.clone_from(&namespaces));
+    fn replace_namespaces(&self, namespaces: &HashMap<String, Arc<NamespaceFacts>>) {
+        self.change(|facts| facts.namespaces.clone_from(namespaces));
         self.0.namespaces_known.store(true, Ordering::Release);
     }
 
-    fn put_namespace(&self, namespace: NamespaceFacts) {
+    pub(crate) fn put_namespace(&self, namespace: NamespaceFacts) {
         let old = self.snapshot();
         if old.namespaces.get(&namespace.name).map(Arc::as_ref) == Some(&namespace) {
             return;
@@ -226,7 +229,7 @@ mod tests {
     fn a_board_is_complete_once_both_sources_have_told() {
         let board = Board::empty(true);
         assert_eq!(board.missing().len(), 2);
-        board.replace_namespaces(HashMap::new());
+        board.replace_namespaces(&HashMap::new());
         assert_eq!(board.missing().len(), 1);
         board.put_baseline(Baseline::default());
         assert!(board.missing().is_empty());

@@ -19,6 +19,7 @@ pub fn install_provider() {
 }
 
 /// What a TLS listener serves with: `pair`, over TLS 1.3, for HTTP/1.1.
+#[must_use]
 pub fn server_config(pair: &Pair) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])

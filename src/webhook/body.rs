@@ -33,12 +33,12 @@ impl Memory {
 }
 
 /// The JSON body of `request`, at most `limit` bytes, complete `within` that time.
-pub(super) async fn read<'a>(
+pub(super) async fn read(
     request: Request<Body>,
-    memory: &'a Memory,
+    memory: &Memory,
     limit: usize,
     within: Duration,
-) -> Result<Bytes<'a>, Refusal> {
+) -> Result<Bytes<'_>, Refusal> {
     if !is_json(request.headers()) {
         return Err(Refusal::ContentType);
     }

@@ -102,8 +102,12 @@ pub(super) fn count(metrics: &Metrics, from: Option<&SocketAddr>, error: &io::Er
         tracing::warn!(%error, "a connection could not be accepted");
         return metrics.count_accept_failure();
     };
-    if error.get_ref().is_some_and(|error| error.is::<Crowded>()) {
-        return metrics.count_connection_refused();
+    if error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Crowded>)
+    {
+        metrics.connections_refused.inc();
+        return;
     }
     let reason = handshake_failure(error);
     tracing::debug!(%from, reason, %error, "no TLS was agreed");
@@ -133,5 +137,35 @@ fn handshake_failure(error: &io::Error) -> &'static str {
         (Some(_), _) => "protocol",
         (None, ErrorKind::TimedOut) => "timeout",
         (None, _) => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_a_place_comes_free_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let metrics = Metrics::default();
+        let door = Door::new(1, metrics.clone());
+        let mut clients = Vec::new();
+        let mut knock = async || {
+            clients.push(TcpStream::connect(address).await.expect("connected"));
+            let (stream, from) = listener.accept().await.expect("accepted");
+            let entered = door.accept(stream, ()).await;
+            entered.inspect_err(|error| count(&metrics, Some(&from), error))
+        };
+        let first = knock().await.expect("there is a place");
+        assert!(knock().await.is_err());
+        assert_eq!(
+            (metrics.connections.get(), metrics.connections_refused.get()),
+            (1, 1)
+        );
+        drop(first);
+        assert_eq!(metrics.connections.get(), 0);
+        knock().await.expect("the place is free again");
     }
 }

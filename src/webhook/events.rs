@@ -147,9 +147,9 @@ mod tests {
             name: "spark-worker-1".to_owned(),
             uid: "u".to_owned(),
         };
-        let owned = about(&record(Some(owner)));
-        assert_eq!(owned.kind.as_deref(), Some("ReplicaSet"));
-        assert_eq!(owned.namespace.as_deref(), Some("team"));
+        let of_owner = about(&record(Some(owner)));
+        assert_eq!(of_owner.kind.as_deref(), Some("ReplicaSet"));
+        assert_eq!(of_owner.namespace.as_deref(), Some("team"));
         let bare = about(&record(None));
         assert_eq!(bare.kind.as_deref(), Some("Namespace"));
         assert_eq!(bare.name, bare.namespace);

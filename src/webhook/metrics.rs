@@ -27,10 +27,11 @@ pub struct Metrics {
     refusals: Family<Labels, Counter>,
     namespace_waits: Counter,
     handshake_failures: Family<Labels, Counter>,
-    connections_refused: Counter,
     accept_failures: Counter,
     reloads: Family<ReloadLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
+    /// Connections closed at once because too many were open.
+    pub(super) connections_refused: Counter,
     /// Requests being read or answered.
     pub(super) in_flight: Gauge,
     /// Connections that are open, also before their handshake.
@@ -153,7 +154,7 @@ impl Metrics {
     }
 
     pub(super) fn count_review(&self, record: &Record, took: Duration) {
-        let outcome = outcome(&record.outcome);
+        let outcome = outcome(record.outcome);
         self.reviews.get_or_create(&OutcomeLabels { outcome }).inc();
         for (place, &reason) in record.reasons.iter().enumerate() {
             if !record.reasons[..place].contains(&reason) {
@@ -178,10 +179,6 @@ impl Metrics {
             .inc();
     }
 
-    pub(super) fn count_connection_refused(&self) {
-        self.connections_refused.inc();
-    }
-
     pub(super) fn count_accept_failure(&self) {
         self.accept_failures.inc();
     }
@@ -198,7 +195,7 @@ impl Metrics {
 }
 
 /// An outcome as metrics and logs name it.
-pub(super) fn outcome(outcome: &Outcome) -> &'static str {
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Inject => "inject",
         Outcome::Skip => "skip",

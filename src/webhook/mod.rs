@@ -11,6 +11,7 @@ mod refusal;
 mod reload;
 pub mod review;
 mod router;
+mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than the 90 seconds that an API server keeps an idle connection: the side that sends
 /// requests must be the one to close it, or a request is lost on the way.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 const HEAD_BYTES: usize = 64 << 10;
 
 /// Arguments of the subcommand.
@@ -97,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let metrics = Metrics::default();
-    let config = config::load(&args.config)?;
+    let config = config::load(&args.config).context("--config")?;
     let pair = PairReload::start(args.pair_files(), metrics.clone())?;
     let listener = listen::bind(args.listen, "--listen")?;
     let admin_listener = listen::bind(args.admin_listen, "--admin-listen")?;
@@ -106,7 +107,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         Source::Cluster(client) => Some(Outbox::open(client.clone(), metrics.clone())),
         Source::Files(_) => None,
     };
-    let facts = source.follow(args.poll).await?;
+    let facts = source.follow(args.poll)?;
 
     let webhook = Webhook::new(config, facts.clone(), Limits::default(), metrics.clone());
     let webhook = Arc::new(webhook.with_events(events));

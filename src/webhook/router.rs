@@ -126,9 +126,9 @@ pub fn router(webhook: Arc<Webhook>) -> Router {
     Router::new()
         .route("/inject", post(inject).fallback(wrong_method))
         .fallback(wrong_path)
-        .layer(CatchPanicLayer::custom(move |panic| {
-            on_panic(panic, &metrics)
-        }))
+        .layer(CatchPanicLayer::custom(
+            move |panic: Box<dyn Any + Send>| on_panic(panic.as_ref(), &metrics),
+        ))
         .layer(middleware::from_fn_with_state(
             webhook.clone(),
             close_while_draining,
@@ -212,7 +212,7 @@ async fn wrong_path(State(webhook): State<Arc<Webhook>>, method: Method) -> Resp
     refuse(&webhook, refusal)
 }
 
-fn on_panic(panic: Box<dyn Any + Send>, metrics: &Metrics) -> Response {
+fn on_panic(panic: &(dyn Any + Send), metrics: &Metrics) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -241,7 +241,7 @@ async fn close_while_draining(
 fn log(record: &Record, took: Duration) {
     let owner = record.owner.as_ref();
     let owner = owner.map(|owner| format!("{}/{}", owner.kind, owner.name));
-    let outcome_name = outcome(&record.outcome);
+    let outcome_name = outcome(record.outcome);
     let reasons = record.reasons.join(",");
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
@@ -288,5 +288,58 @@ impl Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sparkmesh_injection::facts::{NamespaceFacts, PodSecurity};
+
+    const FOREVER: Duration = Duration::from_hours(1);
+
+    fn team(injection: bool) -> NamespaceFacts {
+        NamespaceFacts {
+            name: "team".to_owned(),
+            injection,
+            pod_security: PodSecurity::Unset,
+            openshift_uid_range: false,
+        }
+    }
+
+    fn webhook(facts: Board, namespace_within: Duration) -> Webhook {
+        let limits = Limits {
+            namespace_within,
+            ..Limits::default()
+        };
+        Webhook::new(MeshConfig::default(), facts, limits, Metrics::default())
+    }
+
+    const REVIEW: &[u8] = br#"{"request": {"uid": "1", "namespace": "team"}}"#;
+
+    #[tokio::test]
+    async fn a_review_waits_for_the_watch_to_tell_of_the_namespace_and_its_label() {
+        let facts = Board::empty(true);
+        let webhook = webhook(facts.clone(), FOREVER);
+        let waiting = namespace_known(&webhook, REVIEW);
+        let telling = async {
+            tokio::task::yield_now().await;
+            facts.put_namespace(team(false));
+            tokio::task::yield_now().await;
+            facts.put_namespace(team(true));
+        };
+        tokio::join!(waiting, telling);
+        namespace_known(&webhook, REVIEW).await;
+        assert!(webhook.facts.snapshot().namespaces["team"].injection);
+    }
+
+    #[tokio::test]
+    async fn it_does_not_wait_longer_than_it_may_nor_for_what_no_watch_will_tell() {
+        let behind = webhook(Board::empty(true), Duration::from_millis(1));
+        namespace_known(&behind, REVIEW).await;
+        let from_files = webhook(Board::empty(false), FOREVER);
+        namespace_known(&from_files, REVIEW).await;
+        let no_review = webhook(Board::empty(true), FOREVER);
+        namespace_known(&no_review, b"garbage").await;
     }
 }

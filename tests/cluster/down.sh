@@ -3,8 +3,8 @@
 #
 #   tests/cluster/down.sh DIR
 #
-# Logs and everything else in DIR stay; what a test itself started in the
-# namespace is the test's to end, and keeps the namespace's links alive until then.
+# Logs and everything else in DIR stay. What a test itself started in the namespace
+# is the test's to end, and keeps the network in existence until then.
 set -euo pipefail
 
 readonly patience=10 # seconds for a program to end by itself

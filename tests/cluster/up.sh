@@ -198,6 +198,7 @@ main() {
   bin=$("$here/build.sh")
   make_folder "$1"
   trap '"$here/down.sh" "$dir" >&2' EXIT # taken back once everything is up
+  trap 'exit 130' INT                    # else one that hits this script alone is lost
   ln -s "$bin" "$dir/bin"
   make_namespace
   start_etcd

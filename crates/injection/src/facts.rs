@@ -27,7 +27,7 @@ pub struct NamespaceFacts {
     pub injection: bool,
     /// The Pod Security level that the API server enforces there, as far as labels tell.
     pub pod_security: PodSecurity,
-    /// Whether OpenShift assigns user ids there.
+    /// Whether `OpenShift` assigns user ids there.
     pub openshift_uid_range: bool,
 }
 

@@ -45,6 +45,20 @@ pub mod annotation {
     pub const DRAIN_SECONDS: &str = "sparkmesh.dev/drain-seconds";
     /// The pod's Spark role, where labels and command do not tell it.
     pub const ROLE: &str = "sparkmesh.dev/role";
+
+    /// All of them.
+    pub const ALL: [&str; 10] = [
+        PROXY_CPU_REQUEST,
+        PROXY_CPU_LIMIT,
+        PROXY_MEMORY_REQUEST,
+        PROXY_MEMORY_LIMIT,
+        PROXY_LOG_LEVEL,
+        EXCLUDE_INBOUND_PORTS,
+        EXCLUDE_OUTBOUND_PORTS,
+        EXCLUDE_OUTBOUND_CIDRS,
+        DRAIN_SECONDS,
+        ROLE,
+    ];
 }
 
 /// The init container that programs the redirection.
@@ -67,3 +81,8 @@ pub const RUN_FOLDER: &str = "/run/sparkmesh";
 
 /// User and group of the proxy. Its traffic is not redirected, so no workload may run as it.
 pub const PROXY_UID: u32 = 1337;
+
+/// Variable by which our containers learn the pod's address, from `status.podIP`.
+pub const POD_IP_VARIABLE: &str = "POD_IP";
+/// Variable by which the init container learns the node's address, from `status.hostIP`.
+pub const HOST_IP_VARIABLE: &str = "HOST_IP";

@@ -1,6 +1,30 @@
 //! Envoy's whole static configuration, rendered into the proxy container's arguments.
+//!
+//! Everything that never changes in a pod's life is decided here: listeners, chains, the way to the
+//! control plane, the answers to probes. What does change (certificates, policy, destinations) is
+//! only named here, for the control plane to serve. This module refuses to know which pod it is
+//! for: Kubernetes puts the pod's name and address in.
+//!
+//! Listeners have no change after start, and so no change cuts a connection (U5 of the data plane's
+//! rules; U1 to U6 are marked where they are met in `proxy.yaml`).
+
+mod probes;
+mod quote;
+mod request_target;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use sparkmesh_policy::port::Port;
+
+pub use template::Template;
+
+/// Name of the secret that carries the pod's own certificate, as asked for by SDS.
+pub const CERTIFICATE: &str = "id";
+/// Name of the secret that carries the roots by which peers are judged, as asked for by SDS.
+pub const TRUST_BUNDLE: &str = "ca";
+/// Name of the network RBAC filter in front of every inbound port, as asked for by ECDS.
+pub const INBOUND_RBAC: &str = "rbac";
 
 /// Where the control plane is and how the proxy knows it for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +70,8 @@ pub enum Check {
         tls: bool,
         /// The application's port.
         port: Port,
-        /// Path and query, as the kubelet would ask for.
+        /// The probe's `path` as the pod's author wrote it; the application is asked for what the
+        /// kubelet would make of it.
         path: String,
     },
     /// A connection that is accepted is well.
@@ -61,4 +86,11 @@ pub enum Check {
         /// The service asked for; none asks for the server as a whole.
         service: Option<String>,
     },
+}
+
+/// The bootstrap of one pod; see [`Template::render`] for what the text is. Who renders many keeps
+/// the [`Template`].
+#[must_use]
+pub fn render(spec: &BootstrapSpec<'_>) -> String {
+    Template::new(spec.control).render(spec.http_ports, spec.probes)
 }

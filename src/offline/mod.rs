@@ -1,0 +1,10 @@
+//! The webhook's decision on manifests, without a cluster: `inject`, `uninject`, `explain`.
+//!
+//! Wires documents to the decision and the outcome to the terminal; decides nothing itself.
+
+pub mod documents;
+pub mod explain;
+pub mod inject;
+mod output;
+mod scope;
+pub mod uninject;

@@ -1,0 +1,125 @@
+//! What an offline decision knows: the configuration, and the namespaces and the baseline found in
+//! a folder or among the manifests themselves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use sparkmesh_injection::config::MeshConfig;
+use sparkmesh_injection::decide::{Decision, RawPod, Scope, decide};
+use sparkmesh_injection::facts::{MeshFacts, NamespaceFacts, PodSecurity};
+
+use super::documents::{self, Document, PodPlace};
+
+/// What to read and what to take for granted.
+#[derive(Debug, clap::Args)]
+pub struct Inputs {
+    /// Manifests: a file, a folder (all its .yaml, .yml and .json files), or - for standard input
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    filenames: Vec<PathBuf>,
+    /// The mesh's configuration; without it the proxies know no control plane
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Namespaces and the MeshBaseline from the manifests of this folder
+    #[arg(long, value_name = "DIR")]
+    from_files: Option<PathBuf>,
+    /// Namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+}
+
+/// The documents, and all that is known beside them.
+pub(super) struct World {
+    pub(super) documents: Vec<Document>,
+    config: MeshConfig,
+    facts: MeshFacts,
+    namespace: String,
+}
+
+impl World {
+    pub(super) fn load(inputs: &Inputs) -> anyhow::Result<World> {
+        let documents = documents::read(&inputs.filenames)?;
+        let config = match &inputs.config {
+            Some(path) => crate::config::load(path)?,
+            None => MeshConfig::default(),
+        };
+        let mut facts = match &inputs.from_files {
+            Some(folder) => crate::facts::files::load(folder)?,
+            None => MeshFacts::default(),
+        };
+        for document in &documents {
+            learn(document, &document.value, &mut facts)?;
+        }
+        Ok(World {
+            documents,
+            config,
+            facts,
+            namespace: inputs.namespace.clone(),
+        })
+    }
+
+    /// The namespace of an object.
+    pub(super) fn namespace_of<'a>(&'a self, place: &'a PodPlace) -> &'a str {
+        place.namespace.as_deref().unwrap_or(&self.namespace)
+    }
+
+    pub(super) fn config(&self) -> &MeshConfig {
+        &self.config
+    }
+
+    /// The decision about one pod. A namespace that nothing is known of counts as labelled: who
+    /// injects by hand asks for it.
+    pub(super) fn decide(&self, place: &PodPlace, pod: &Value) -> Decision {
+        let namespace = self.namespace_of(place);
+        let assumed;
+        let facts = match self.facts.namespaces.get(namespace) {
+            Some(facts) => facts.as_ref(),
+            None => {
+                assumed = NamespaceFacts {
+                    name: namespace.to_owned(),
+                    injection: true,
+                    pod_security: PodSecurity::Unset,
+                    openshift_uid_range: false,
+                };
+                &assumed
+            }
+        };
+        decide(
+            RawPod::Value(pod),
+            &Scope {
+                config: &self.config,
+                baseline: &self.facts.baseline,
+                namespace: (namespace, Some(facts)),
+            },
+        )
+    }
+}
+
+/// Takes namespaces and the baseline from a document, also from inside of lists.
+fn learn(document: &Document, object: &Value, facts: &mut MeshFacts) -> anyhow::Result<()> {
+    if let Some(Value::Array(items)) = object.get("items") {
+        for item in items {
+            learn(document, item, facts)?;
+        }
+        return Ok(());
+    }
+    let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+    match (text("/apiVersion"), text("/kind")) {
+        (Some("v1"), Some("Namespace")) => {
+            if let Some(namespace) = crate::facts::namespace_from(object) {
+                facts
+                    .namespaces
+                    .insert(namespace.name.clone(), Arc::new(namespace));
+            }
+        }
+        (Some(version), Some("MeshBaseline")) if version.starts_with("sparkmesh.dev/") => {
+            let baseline = crate::facts::baseline_from(object)
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("{}: MeshBaseline", document.source))?;
+            facts.baseline = Arc::new(baseline);
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -52,34 +52,60 @@ fn differs(a: &MeshFacts, b: &MeshFacts) -> bool {
 }
 
 fn read(folder: &Path) -> anyhow::Result<MeshFacts> {
-    let mut facts = MeshFacts::default();
-    let mut baseline_file = None;
+    load(folder).map(Gathered::into_facts)
+}
+
+/// Reads the folder once.
+pub(crate) fn load(folder: &Path) -> anyhow::Result<Gathered> {
+    let mut gathered = Gathered::default();
     for file in manifests(folder)? {
         let place = file.display().to_string();
         let text = std::fs::read_to_string(&file).with_context(|| place.clone())?;
         let documents = yaml::documents(&text)
             .map_err(|e| anyhow!("{place}:{}:{}: {}", e.line, e.column, e.message))?;
-        for document in documents.iter().flat_map(items) {
-            match kind(document) {
+        for document in &documents {
+            gathered.learn(&place, document)?;
+        }
+    }
+    Ok(gathered)
+}
+
+/// Facts gathered from manifests, and where the baseline was found.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    facts: MeshFacts,
+    baseline_place: Option<String>,
+}
+
+impl Gathered {
+    /// Takes what matters from a document found at `place`; all other kinds are passed over.
+    pub(crate) fn learn(&mut self, place: &str, document: &Value) -> anyhow::Result<()> {
+        for object in items(document) {
+            match kind(object) {
                 ("v1", "Namespace") => {
-                    let namespace = namespace(document).with_context(|| place.clone())?;
-                    if let Some(twice) = insert(&mut facts.namespaces, namespace) {
-                        bail!("{place}: the namespace `{twice}` is described twice in this folder");
+                    let namespace = namespace(object).with_context(|| place.to_owned())?;
+                    if let Some(twice) = insert(&mut self.facts.namespaces, namespace) {
+                        bail!("{place}: the namespace `{twice}` is described twice, differently");
                     }
                 }
                 (version, "MeshBaseline") if group(version) == names::GROUP => {
-                    if let Some(other) = baseline_file.replace(place.clone()) {
+                    if let Some(other) = self.baseline_place.replace(place.to_owned()) {
                         bail!("{place}: a second MeshBaseline; the first is in {other}");
                     }
-                    let baseline = baseline::baseline_from(document)
+                    let baseline = baseline::baseline_from(object)
                         .map_err(|error| anyhow!("{place}: MeshBaseline: {error}"))?;
-                    facts.baseline = Arc::new(baseline);
+                    self.facts.baseline = Arc::new(baseline);
                 }
                 _ => {}
             }
         }
+        Ok(())
     }
-    Ok(facts)
+
+    /// All of it.
+    pub(crate) fn into_facts(self) -> MeshFacts {
+        self.facts
+    }
 }
 
 /// The manifest files right in the folder, by name.
@@ -134,12 +160,17 @@ fn namespace(document: &Value) -> anyhow::Result<NamespaceFacts> {
     ))
 }
 
+/// The namespace's name if another description of it is known that says something else.
 fn insert(
     all: &mut HashMap<String, Arc<NamespaceFacts>>,
     namespace: NamespaceFacts,
 ) -> Option<String> {
     let name = namespace.name.clone();
-    all.insert(name.clone(), Arc::new(namespace)).map(|_| name)
+    let namespace = Arc::new(namespace);
+    let before = all.insert(name.clone(), namespace.clone());
+    before
+        .is_some_and(|before| before != namespace)
+        .then_some(name)
 }
 
 #[cfg(test)]
@@ -185,7 +216,10 @@ mod tests {
             label.contains("n.yaml") && label.contains("quote"),
             "{label}"
         );
-        let twice = error(&[("a.yaml", TEAM), ("b.yaml", TEAM)]);
+        let twice = error(&[
+            ("a.yaml", TEAM),
+            ("b.yaml", &TEAM.replace("enabled", "disabled")),
+        ]);
         assert!(
             twice.contains("b.yaml") && twice.contains("`team`"),
             "{twice}"

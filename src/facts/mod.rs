@@ -5,7 +5,7 @@
 
 mod baseline;
 mod cluster;
-mod files;
+pub(crate) mod files;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

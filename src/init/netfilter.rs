@@ -4,11 +4,11 @@
 //! programs of its own; a distribution calls one of them plain `iptables`. Which to use is
 //! decided in [`super::program`].
 
+use std::env;
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::{env, fs};
 
 use sparkmesh_injection::redirect::{Family, NatTable, holds_rules};
 
@@ -51,13 +51,12 @@ impl fmt::Display for Format {
 #[derive(Debug)]
 pub(super) struct Tool {
     pub(super) format: Format,
-    family: Family,
     restore: PathBuf,
     save: PathBuf,
 }
 
 /// What stands in the tables of one family and format.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) nat: NatTable,
     /// Whether any table, `nat` or other, holds a rule.
@@ -90,10 +89,10 @@ impl Tool {
     pub(super) fn find(family: Family) -> Vec<Tool> {
         let named = |format: Format| {
             let prefix = format!("{}-{}", program_name(family), format.infix());
-            Tool::of(family, format, &prefix)
+            Tool::of(format, &prefix)
         };
         let plain = |format| {
-            let tool = Tool::of(family, format, program_name(family))?;
+            let tool = Tool::of(format, program_name(family))?;
             let version = run(&tool.restore, &["--version"], "").ok()?;
             // Versions before 1.8 knew one format and did not name it.
             let found = if version.contains("nf_tables") {
@@ -109,20 +108,17 @@ impl Tool {
             .collect()
     }
 
-    fn of(family: Family, format: Format, prefix: &str) -> Option<Tool> {
+    fn of(format: Format, prefix: &str) -> Option<Tool> {
         Some(Tool {
             format,
-            family,
             restore: on_path(&format!("{prefix}-restore"))?,
             save: on_path(&format!("{prefix}-save"))?,
         })
     }
 
-    /// What stands in the tables. Legacy tables that do not exist are not created by the asking.
+    /// What stands in the tables. No table is named, for to name one would create it where the
+    /// format is legacy.
     pub(super) fn found(&self) -> Result<Found, ToolError> {
-        if self.format == Format::Legacy && !legacy_tables_exist(self.family) {
-            return Ok(Found::default());
-        }
         let saved = run(&self.save, &[], "")?;
         Ok(Found {
             nat: NatTable::parse(&saved),
@@ -138,17 +134,6 @@ impl Tool {
     /// Carries the input out in one transaction, all of it or nothing.
     pub(super) fn restore(&self, input: &str) -> Result<(), ToolError> {
         run(&self.restore, &["--noflush", "--wait", LOCK_SECONDS], input).map(drop)
-    }
-}
-
-fn legacy_tables_exist(family: Family) -> bool {
-    let path = match family {
-        Family::V4 => "/proc/net/ip_tables_names",
-        Family::V6 => "/proc/net/ip6_tables_names",
-    };
-    match fs::read_to_string(path) {
-        Ok(names) => !names.trim().is_empty(),
-        Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 

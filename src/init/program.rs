@@ -1,7 +1,8 @@
 //! One address family's redirection, from the tables found to the tables read back.
 //!
 //! Decides which of the kernel's two table formats gets the rules. They are never spread over
-//! both: the order in which the kernel would then ask them is nobody's plan.
+//! both: the order in which the kernel would then ask them is nobody's plan. What is read back
+//! is what iptables shows of a format; chains that somebody hooked in by `nft` alone are not seen.
 
 use std::fmt;
 

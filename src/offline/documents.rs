@@ -52,7 +52,10 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
         } else {
             let files = files_of(path)?;
             if files.is_empty() {
-                bail!("{}: no .yaml, .yml or .json file in this folder", path.display());
+                bail!(
+                    "{}: no .yaml, .yml or .json file in this folder",
+                    path.display()
+                );
             }
             for file in files {
                 let text = std::fs::read_to_string(&file)
@@ -184,14 +187,19 @@ mod tests {
                     "c".to_owned(),
                     Some("n".to_owned())
                 ),
-                ("/items/3/items/0/spec/template".to_owned(), "d-".to_owned(), None),
+                (
+                    "/items/3/items/0/spec/template".to_owned(),
+                    "d-".to_owned(),
+                    None
+                ),
             ]
         );
     }
 
     #[test]
     fn other_groups_kinds_of_the_same_name_are_left_alone() {
-        let object = json!({"apiVersion": "example.org/v1", "kind": "Deployment", "spec": {"template": {}}});
+        let object =
+            json!({"apiVersion": "example.org/v1", "kind": "Deployment", "spec": {"template": {}}});
         assert!(pods(&object).is_empty());
     }
 }

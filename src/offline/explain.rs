@@ -83,13 +83,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn as_text(decision: &Decision, world: &World) -> String {
     match decision {
         Decision::Skip(reason) => format!("  skipped: {} [{}]\n", reason.sentence(), reason.code()),
-        Decision::Reject(violations) => violations.iter().fold(
-            "  refused:\n".to_owned(),
-            |mut text, violation| {
-                writeln!(text, "  - {violation}").expect("writing to a String cannot fail");
-                text
-            },
-        ),
+        Decision::Reject(violations) => {
+            violations
+                .iter()
+                .fold("  refused:\n".to_owned(), |mut text, violation| {
+                    writeln!(text, "  - {violation}").expect("writing to a String cannot fail");
+                    text
+                })
+        }
         Decision::Inject(injection) => injection
             .plan
             .describe(world.config())

@@ -59,6 +59,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let pods = if refused == 1 { "pod was" } else { "pods were" };
         anyhow::bail!("{refused} {pods} refused; nothing was written");
     }
-    output::write(documents.iter().map(|document| &document.value), args.output)?;
+    output::write(
+        documents.iter().map(|document| &document.value),
+        args.output,
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,6 @@
 pub mod documents;
 pub mod explain;
 pub mod inject;
-mod output;
+pub(crate) mod output;
 mod scope;
 pub mod uninject;

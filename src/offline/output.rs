@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// How documents are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// YAML documents.
     #[default]
     Yaml,
@@ -41,7 +41,7 @@ pub(super) fn write<'v>(
 }
 
 /// Writes text. A reader that has seen enough is no error.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

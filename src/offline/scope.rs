@@ -2,19 +2,19 @@
 //! a folder or among the manifests themselves.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::Context as _;
 use serde_json::Value;
 use sparkmesh_injection::config::MeshConfig;
 use sparkmesh_injection::decide::{Decision, RawPod, Scope, decide};
 use sparkmesh_injection::facts::{MeshFacts, NamespaceFacts, PodSecurity};
 
+use crate::facts::files;
+
 use super::documents::{self, Document, PodPlace};
 
 /// What to read and what to take for granted.
 #[derive(Debug, clap::Args)]
-pub struct Inputs {
+pub(super) struct Inputs {
     /// Manifests: a file, a folder (all its .yaml, .yml and .json files), or - for standard input
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     filenames: Vec<PathBuf>,
@@ -44,13 +44,14 @@ impl World {
             Some(path) => crate::config::load(path)?,
             None => MeshConfig::default(),
         };
-        let mut facts = match &inputs.from_files {
-            Some(folder) => crate::facts::files::load(folder)?,
-            None => MeshFacts::default(),
+        let mut gathered = match &inputs.from_files {
+            Some(folder) => files::load(folder)?,
+            None => files::Gathered::default(),
         };
         for document in &documents {
-            learn(document, &document.value, &mut facts)?;
+            gathered.learn(&document.source, &document.value)?;
         }
+        let facts = gathered.into_facts();
         Ok(World {
             documents,
             config,
@@ -94,32 +95,4 @@ impl World {
             },
         )
     }
-}
-
-/// Takes namespaces and the baseline from a document, also from inside of lists.
-fn learn(document: &Document, object: &Value, facts: &mut MeshFacts) -> anyhow::Result<()> {
-    if let Some(Value::Array(items)) = object.get("items") {
-        for item in items {
-            learn(document, item, facts)?;
-        }
-        return Ok(());
-    }
-    let text = |at: &str| object.pointer(at).and_then(Value::as_str);
-    match (text("/apiVersion"), text("/kind")) {
-        (Some("v1"), Some("Namespace")) => {
-            if let Some(namespace) = crate::facts::namespace_from(object) {
-                facts
-                    .namespaces
-                    .insert(namespace.name.clone(), Arc::new(namespace));
-            }
-        }
-        (Some(version), Some("MeshBaseline")) if version.starts_with("sparkmesh.dev/") => {
-            let baseline = crate::facts::baseline_from(object)
-                .map_err(anyhow::Error::msg)
-                .with_context(|| format!("{}: MeshBaseline", document.source))?;
-            facts.baseline = Arc::new(baseline);
-        }
-        _ => {}
-    }
-    Ok(())
 }

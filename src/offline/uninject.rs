@@ -29,9 +29,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 .value
                 .pointer_mut(&place.pointer)
                 .expect("the place was found in this document");
-            let found = restore::uninject(pod).with_context(|| {
-                format!("{}: {} {}", document.source, place.kind, place.name)
-            })?;
+            let found = restore::uninject(pod)
+                .with_context(|| format!("{}: {} {}", document.source, place.kind, place.name))?;
             if !found {
                 eprintln!(
                     "{}: {} {}: nothing of sparkmesh's in it",
@@ -40,6 +39,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    output::write(documents.iter().map(|document| &document.value), args.output)?;
+    output::write(
+        documents.iter().map(|document| &document.value),
+        args.output,
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use sparkmesh_injection::config::MeshConfig;
-use sparkmesh_injection::decide::{
-    Decision, Injection, RawPod, Scope, decide_viewed, unreadable,
-};
+use sparkmesh_injection::decide::{Decision, Injection, RawPod, Scope, decide_viewed, unreadable};
 use sparkmesh_injection::facts::MeshFacts;
 use sparkmesh_injection::pod::PodView;
 use sparkmesh_injection::violation::{SkipReason, Violation};
@@ -138,7 +136,9 @@ enum Problem {
     NoRequest,
     #[error("the request has no uid")]
     NoUid,
-    #[error("the request is about {found}; this webhook is about pods (v1) only: correct its rules")]
+    #[error(
+        "the request is about {found}; this webhook is about pods (v1) only: correct its rules"
+    )]
     NotAPod { found: String },
     #[error("the request has no object")]
     NoObject,
@@ -223,7 +223,12 @@ fn pod_of<'a>(request: &Request<'a>) -> Result<&'a str, NoPod> {
     }
     let empty = wire::GroupVersionKind::default();
     let kind = request.kind.value().unwrap_or(&empty);
-    if (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) != ("", "v1", "Pod") {
+    if (
+        kind.group.as_str(),
+        kind.version.as_str(),
+        kind.kind.as_str(),
+    ) != ("", "v1", "Pod")
+    {
         let group = kind.group.as_str();
         let slash = if group.is_empty() { "" } else { "/" };
         return Err(NoPod::Problem(Problem::NotAPod {

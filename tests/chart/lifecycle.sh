@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 chart=$root/charts/sparkmesh
 readonly release=lifecycle own=chart-lifecycle inside=chart-lifecycle-in outside=chart-lifecycle-out
-readonly configuration=sparkmesh-$own
+readonly configuration=sparkmesh-$own node=chart-lifecycle-node
 readonly webhook=system:serviceaccount:$own:sparkmesh-webhook
 readonly control=system:serviceaccount:$own:sparkmesh-control
 readonly patience=60 # seconds, for what controllers do in their own time
@@ -67,7 +67,7 @@ eventually() {
   pass "$what"
 }
 
-helm() { "${HELM:-helm}" --kubeconfig "$KUBECONFIG" "$@"; }
+helm() { command "${HELM:-helm}" --kubeconfig "$KUBECONFIG" "$@"; }
 
 end_watchers() {
   local pid
@@ -79,6 +79,7 @@ clean() {
   end_watchers
   helm uninstall "$release" --namespace "$own" >/dev/null 2>&1 || true
   kubectl delete mutatingwebhookconfiguration "$configuration" --ignore-not-found >/dev/null 2>&1 || true
+  kubectl delete node "$node" --ignore-not-found >/dev/null 2>&1 || true
   kubectl delete namespace "$own" "$inside" "$outside" --ignore-not-found >/dev/null 2>&1 || true
   rm -rf "$work"
 }
@@ -120,13 +121,54 @@ nothing_but_the_labelled_namespace_is_held_up() {
   kubectl label namespace kube-system sparkmesh.dev/injection- >/dev/null
 }
 
+# A kubelet tells the API server of a static pod, which runs already, by a mirror of it.
+mirror_pod() {
+  kubectl create --dry-run=server --filename - "$@" <<EOF
+apiVersion: v1
+kind: Pod
+metadata:
+  name: static
+  namespace: $inside
+  annotations: {kubernetes.io/config.mirror: hash, kubernetes.io/config.source: file}
+  ownerReferences: [{apiVersion: v1, kind: Node, name: $node, uid: "$node_uid", controller: true}]
+spec:
+  nodeName: $node
+  containers: [{name: app, image: example}]
+EOF
+}
+
+mirror_pods() {
+  kubectl create --filename - >/dev/null <<EOF
+{apiVersion: v1, kind: Node, metadata: {name: $node}}
+EOF
+  node_uid=$(kubectl get node "$node" --output jsonpath='{.metadata.uid}')
+  expect "a kubelet's mirror pod passes by" mirror_pod --as "system:node:$node" --as-group system:nodes --as-group system:authenticated
+  refuse "the same from anybody else does not" "failed calling webhook" mirror_pod
+  kubectl delete node "$node" >/dev/null
+}
+
+the_test_pod_is_admitted() {
+  helm template "$release" "$chart" --namespace "$own" --kube-version 1.30.0 --show-only templates/tests/webhook-reachable.yaml >"$work/test.yaml"
+  expect "the pod of helm test is admitted" kubectl create --dry-run=server --filename "$work/test.yaml"
+}
+
 may() { kubectl auth can-i "$@"; }
 
-may_not() { ! kubectl auth can-i "$@"; }
+# Not just a failure: kubectl fails too when it is asked something that makes no sense.
+may_not() { [[ $(kubectl auth can-i "$@" 2>/dev/null) == no ]]; }
+
+# kubectl would only ask this once the custom resource definition is there.
+may_watch_baseline() {
+  kubectl create --output jsonpath='{.status.allowed}' --filename - <<EOF
+{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {user: "$webhook",
+ resourceAttributes: {group: sparkmesh.dev, resource: meshbaselines, name: $1, verb: watch}}}
+EOF
+}
 
 rights() {
   expect "the webhook may watch namespaces" may watch namespaces --as "$webhook"
-  expect "the webhook may watch baselines" may list meshbaselines.sparkmesh.dev --as "$webhook"
+  equal "the webhook may watch the baseline" true "$(may_watch_baseline default)"
+  equal "the webhook may watch no other baseline" false "$(may_watch_baseline other)"
   expect "the webhook may write events anywhere" may create events.events.k8s.io --namespace "$inside" --as "$webhook"
   local verb
   for verb in get list watch create; do
@@ -141,7 +183,6 @@ rights() {
   expect "control may not touch another webhook configuration" may_not patch mutatingwebhookconfigurations/other --as "$control"
   expect "control may not make a webhook configuration" may_not create mutatingwebhookconfigurations --as "$control"
   expect "control may not delete its webhook configuration" may_not delete "mutatingwebhookconfigurations/$configuration" --as "$control"
-  expect "control may keep its Lease" may update leases.coordination.k8s.io/sparkmesh-control --namespace "$own" --as "$control"
 }
 
 as_control() { kubectl --as "$control" "$@"; }
@@ -150,27 +191,25 @@ as_control() { kubectl --as "$control" "$@"; }
 stand_in_for_control() {
   "$root/certs/dev.sh" "$work/certs" "sparkmesh-webhook.$own.svc" 2>/dev/null
   local uid
-  uid=$(as_control --namespace "$own" get deployment sparkmesh-control --output jsonpath='{.metadata.uid}')
+  uid=$(kubectl --namespace "$own" get serviceaccount sparkmesh-control --output jsonpath='{.metadata.uid}')
   {
     kubectl create secret tls sparkmesh-ca --cert "$work/certs/ca.crt" --key "$work/certs/ca.key" --dry-run=client --output yaml
     echo ---
     kubectl create secret tls sparkmesh-webhook-tls --cert "$work/certs/tls.crt" --key "$work/certs/tls.key" --dry-run=client --output yaml
     echo ---
     kubectl create configmap sparkmesh-trust --from-file "$work/certs/ca.crt" --dry-run=client --output yaml
-    echo ---
-    printf 'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: sparkmesh-control\nspec: {holderIdentity: stand-in}\n'
-  } | sed "s/^metadata:/metadata:\n  ownerReferences: [{apiVersion: apps\/v1, kind: Deployment, name: sparkmesh-control, uid: $uid}]/" >"$work/made.yaml"
-  expect "control may make its Secrets, ConfigMap and Lease" as_control --namespace "$own" create --filename "$work/made.yaml"
+  } | sed "s/^metadata:/metadata:\n  ownerReferences: [{apiVersion: v1, kind: ServiceAccount, name: sparkmesh-control, uid: $uid}]/" >"$work/made.yaml"
+  expect "control may make its Secrets and its ConfigMap" as_control --namespace "$own" create --filename "$work/made.yaml"
   expect "control may watch its Secret by name" as_control --namespace "$own" get secrets --field-selector metadata.name=sparkmesh-ca
   expect "control may watch its webhook configuration by name" as_control get mutatingwebhookconfigurations --field-selector "metadata.name=$configuration"
 
+  as_control --namespace "$own" get lease sparkmesh-control --output yaml >"$work/lease.yaml"
+  printf 'spec: {holderIdentity: stand-in}\n' >>"$work/lease.yaml"
+  expect "control may hold its Lease" as_control --namespace "$own" replace --filename "$work/lease.yaml"
+
   bundle=$(base64 -w 0 "$work/certs/ca.crt")
-  expect "control may write the caBundle" as_control apply --server-side --field-manager sparkmesh-control --filename - <<EOF
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingWebhookConfiguration
-metadata: {name: $configuration}
-webhooks: [{name: inject.sparkmesh.dev, clientConfig: {caBundle: $bundle}}]
-EOF
+  expect "control may write the caBundle" as_control patch mutatingwebhookconfiguration "$configuration" --type json \
+    --field-manager sparkmesh-control --patch "[{op: add, path: /webhooks/0/clientConfig/caBundle, value: $bundle}]"
 }
 
 live() { kubectl get mutatingwebhookconfiguration "$configuration" --output "jsonpath={.webhooks[0].$1}"; }
@@ -180,6 +219,7 @@ upgrade_and_rollback() {
   expect "upgrade $*" helm upgrade "$release" "$chart" --namespace "$own" --set webhook.timeoutSeconds=3 "$@"
   equal "the upgrade came through" 3 "$(live timeoutSeconds)"
   equal "the caBundle survives an upgrade" "$bundle" "$(live clientConfig.caBundle)"
+  equal "the Lease is still held" stand-in "$(kubectl --namespace "$own" get lease sparkmesh-control --output jsonpath='{.spec.holderIdentity}')"
   expect "roll back" helm rollback "$release" 1 --namespace "$own"
   equal "the rollback came through" 5 "$(live timeoutSeconds)"
   equal "the caBundle survives a rollback" "$bundle" "$(live clientConfig.caBundle)"
@@ -200,7 +240,7 @@ watch() {
   watchers+=($!)
 }
 
-seen_deleted() { grep -q '"type": "DELETED"' "$work/$1.watch"; }
+seen_deleted() { grep -q '"type": *"DELETED"' "$work/$1.watch"; }
 
 # The revision at which the first object in a watch was deleted: one counter for the
 # whole cluster, so that two of them tell which was first.
@@ -226,6 +266,10 @@ removal() {
   for name in configuration deployments services; do
     eventually "watching $name" test -s "$work/$name.watch"
   done
+  if [[ $(helm version --template '{{.Version}}') =~ ^v3\.1[4-7]\. ]]; then
+    # These remove webhook configurations last. The notes of the chart say what to do.
+    expect "remove the webhook configuration, as the notes say" kubectl delete mutatingwebhookconfiguration "$configuration"
+  fi
   expect "uninstall" helm uninstall "$release" --namespace "$own"
   for name in configuration deployments services; do
     eventually "$name: deleted" seen_deleted "$name"
@@ -234,19 +278,13 @@ removal() {
 
   local first
   first=$(first_deletion configuration)
-  # Helm removes webhook configurations first from 3.18 on, and last before: NOTES then
-  # tell the user to remove it by hand before the rest.
-  if [[ $(helm version --template '{{.Version}}') =~ ^v3\.1[4-7]\. ]]; then
-    pass "webhook configuration deleted last by this Helm"
-  else
-    for name in deployments services; do
-      if ((first < $(first_deletion "$name"))); then
-        pass "webhook configuration deleted before the $name"
-      else
-        fail "webhook configuration deleted after the $name: pods would be refused in between"
-      fi
-    done
-  fi
+  for name in deployments services; do
+    if ((first < $(first_deletion "$name"))); then
+      pass "webhook configuration deleted before the $name"
+    else
+      fail "webhook configuration deleted after the $name: pods would be refused in between"
+    fi
+  done
 }
 
 # Objects that Helm made, of any kind there is.
@@ -277,6 +315,8 @@ nothing_is_left() {
 once() {
   install "$@"
   nothing_but_the_labelled_namespace_is_held_up
+  mirror_pods
+  the_test_pod_is_admitted
   rights
   stand_in_for_control
   upgrade_and_rollback "$@"

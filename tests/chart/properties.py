@@ -216,7 +216,7 @@ def one_keeper_of_the_trust_bundle(r):
     by_cert_manager = "cert-manager.io/inject-ca-from" in configuration["metadata"].get("annotations", {})
     by_control = any("mutatingwebhookconfigurations" in rule["resources"] for rule in r.rules_of("sparkmesh-control"))
     args = r.one("Deployment", "sparkmesh-control")["spec"]["template"]["spec"]["containers"][0]["args"]
-    told = "--webhook-configuration" in args
+    told = args[args.index("--serving-certificates") + 1] == "sparkmesh"
     if not by_control == told == (not by_cert_manager):
         yield f"caBundle: cert-manager keeps it: {by_cert_manager}, control may: {by_control}, control is told to: {told}"
     if by_cert_manager != bool(r.of("Certificate")):

@@ -23,7 +23,7 @@ pub(crate) fn init(plan: &InjectionPlan, config: &MeshConfig) -> Value {
         "name": names::INIT_CONTAINER,
         "image": config.init_image.as_str(),
         "args": plan.redirect.to_args(),
-        "env": [field_env("POD_IP", "status.podIP"), field_env("HOST_IP", "status.hostIP")],
+        "env": [field_env(names::POD_IP_VARIABLE, "status.podIP"), field_env(names::HOST_IP_VARIABLE, "status.hostIP")],
         "resources": resources(&plan.init_resources),
         "securityContext": {
             "runAsUser": 0,
@@ -39,7 +39,7 @@ pub(crate) fn init(plan: &InjectionPlan, config: &MeshConfig) -> Value {
 }
 
 /// The native sidecar that runs Envoy.
-pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: String) -> Value {
+pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: &str) -> Value {
     let mut container = json!({
         "name": names::PROXY_CONTAINER,
         "image": config.proxy_image.as_str(),
@@ -54,7 +54,7 @@ pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: String
         "env": [
             field_env("POD_NAME", "metadata.name"),
             field_env("POD_NAMESPACE", "metadata.namespace"),
-            field_env("POD_IP", "status.podIP"),
+            field_env(names::POD_IP_VARIABLE, "status.podIP"),
         ],
         "ports": [{"name": "mesh-metrics", "containerPort": Port::METRICS}],
         "resources": resources(&plan.proxy_resources),

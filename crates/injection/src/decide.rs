@@ -96,7 +96,9 @@ pub fn decide_viewed(pod: &PodView<'_>, raw: RawPod<'_>, scope: &Scope<'_>) -> D
         Err(decision) => return decision,
     };
     if refresh::carries_ours(pod) {
-        return match refresh::decide(raw.to_value(), |original| fresh(original, namespace, scope)) {
+        return match refresh::decide(&raw.to_value(), |original| {
+            fresh(original, namespace, scope)
+        }) {
             Ok(decision) => decision,
             Err(error) => Decision::Reject(vec![unreadable_note(&error)]),
         };

@@ -38,7 +38,7 @@ pub fn build(
     );
     let ours = vec![
         containers::init(plan, config),
-        containers::proxy(plan, config, bootstrap),
+        containers::proxy(plan, config, &bootstrap),
     ];
     prepend_all(&mut ops, &spec.init_containers, ours);
     Patch(ops.0)

@@ -246,6 +246,7 @@ fn init_resources(spec: &Spec<'_>) -> Bounds {
 }
 
 /// What a container gets of one resource where its author says nothing.
+#[derive(Clone, Copy)]
 enum Usual {
     /// Nothing: the pod as a whole has a budget of it, which its containers share.
     Nothing,

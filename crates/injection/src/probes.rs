@@ -8,7 +8,7 @@
 use sparkmesh_policy::port::Port;
 
 use crate::bootstrap::{AppProbe, Check};
-use crate::pod::{Container, ContainerList, IntOrStr, Probe, ProbeKind, Spec};
+use crate::pod::{Container, ContainerList, IntOrStr, Probe, ProbeKind, Spec, Str};
 
 /// One probe that goes through the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,17 +121,17 @@ impl<'p> Handler<'p> {
     fn of(probe: &'p Probe<'p>) -> Option<Handler<'p>> {
         let elsewhere = |host: Option<&str>| host.is_some_and(|host| !host.is_empty());
         if let Some(http) = probe.http_get.value() {
-            if elsewhere(http.host.value().map(|host| host.as_str())) {
+            if elsewhere(http.host.value().map(Str::as_str)) {
                 return None;
             }
             return Some(Handler::Http {
                 tls: http.scheme.value().is_some_and(|s| s.as_str() == "HTTPS"),
-                path: http.path.value().map_or("", |path| path.as_str()),
+                path: http.path.value().map_or("", Str::as_str),
                 port: http.port.value()?,
             });
         }
         if let Some(tcp) = probe.tcp_socket.value() {
-            if elsewhere(tcp.host.value().map(|host| host.as_str())) {
+            if elsewhere(tcp.host.value().map(Str::as_str)) {
                 return None;
             }
             return Some(Handler::Tcp {
@@ -144,7 +144,7 @@ impl<'p> Handler<'p> {
             service: grpc
                 .service
                 .value()
-                .map(|service| service.as_str())
+                .map(Str::as_str)
                 .filter(|service| !service.is_empty()),
         })
     }
@@ -161,7 +161,7 @@ impl<'p> Handler<'p> {
             Handler::Http { tls, path, .. } => Check::Http {
                 tls: *tls,
                 port,
-                path: request_target(path),
+                path: (*path).to_owned(),
             },
             Handler::Tcp { .. } => Check::Tcp { port },
             Handler::Grpc { service, .. } => Check::Grpc {
@@ -189,35 +189,6 @@ fn resolve(port: &IntOrStr<'_>, container: &Container<'_>) -> Option<Port> {
 
 fn number(port: i64) -> Option<Port> {
     u16::try_from(port).ok().and_then(Port::new)
-}
-
-/// What the kubelet would put into the request line for this path: no fragment, a leading slash,
-/// and nothing that may not stand in a URL.
-fn request_target(path: &str) -> String {
-    let path = path.split_once('#').map_or(path, |(path, _)| path);
-    let mut target = String::with_capacity(path.len() + 1);
-    if !path.starts_with('/') {
-        target.push('/');
-    }
-    let bytes = path.as_bytes();
-    for (i, &byte) in bytes.iter().enumerate() {
-        let escaped = match byte {
-            b'%' => !is_escape(&bytes[i..]),
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => true,
-            _ => !byte.is_ascii_graphic(),
-        };
-        if escaped {
-            use std::fmt::Write as _;
-            write!(target, "%{byte:02X}").expect("writing to a String cannot fail");
-        } else {
-            target.push(char::from(byte));
-        }
-    }
-    target
-}
-
-fn is_escape(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -309,20 +280,5 @@ mod tests {
         let (rewrites, unresolved) = rewrites(view.spec().expect("spec"), &[]);
         assert!(rewrites.is_empty());
         assert_eq!(unresolved[0].container, "main");
-    }
-
-    #[test]
-    fn a_path_becomes_what_the_kubelet_would_ask_for() {
-        for (path, target) in [
-            ("", "/"),
-            ("health", "/health"),
-            ("/a b/ü", "/a%20b/%C3%BC"),
-            ("/a?b=c&d=%20#frag", "/a?b=c&d=%20"),
-            ("/100%", "/100%25"),
-            ("/\"\n", "/%22%0A"),
-            ("/$(POD_IP)", "/$(POD_IP)"),
-        ] {
-            assert_eq!(request_target(path), target);
-        }
     }
 }

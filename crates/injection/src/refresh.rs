@@ -40,7 +40,7 @@ pub(crate) fn carries_ours(pod: &PodView<'_>) -> bool {
 
 /// Decides about such a pod; `fresh` decides about a pod that is as its author wrote it.
 pub(crate) fn decide(
-    current: Value,
+    current: &Value,
     fresh: impl FnOnce(&PodView<'_>) -> Decision,
 ) -> Result<Decision, UnreadableNote> {
     let mut original = current.clone();
@@ -60,11 +60,11 @@ pub(crate) fn decide(
     let mut desired = original.clone();
     json_patch::patch(&mut desired, &injection.patch)
         .expect("a patch fits the pod that it was made for");
-    let forged = forgeries(&current, &desired);
+    let forged = forgeries(current, &desired);
     if !forged.is_empty() {
         return Ok(Decision::Reject(forged));
     }
-    let patch = difference(&injection.plan, &current, &desired);
+    let patch = difference(&injection.plan, current, &desired);
     if patch.0.is_empty() {
         return Ok(Decision::Skip(SkipReason::AlreadyInjected));
     }

@@ -161,6 +161,18 @@ fn check_user(context: &Field<SecurityContext<'_>>, pointer: &str, found: &mut V
     }
 }
 
+/// Containers that other meshes put into pods.
+const FOREIGN: [(&str, &str); 8] = [
+    ("istio-proxy", "Istio"),
+    ("istio-init", "Istio"),
+    ("linkerd-proxy", "Linkerd"),
+    ("linkerd-init", "Linkerd"),
+    ("kuma-sidecar", "Kuma"),
+    ("kuma-init", "Kuma"),
+    ("consul-dataplane", "Consul"),
+    ("consul-connect-inject-init", "Consul"),
+];
+
 fn check_name(container: &Container<'_>, at: Place, found: &mut Vec<Violation>) {
     let name = container.name.as_str();
     if [names::INIT_CONTAINER, names::PROXY_CONTAINER].contains(&name) {
@@ -171,16 +183,6 @@ fn check_name(container: &Container<'_>, at: Place, found: &mut Vec<Violation>) 
             remedy: "rename the container".to_owned(),
         });
     }
-    const FOREIGN: [(&str, &str); 8] = [
-        ("istio-proxy", "Istio"),
-        ("istio-init", "Istio"),
-        ("linkerd-proxy", "Linkerd"),
-        ("linkerd-init", "Linkerd"),
-        ("kuma-sidecar", "Kuma"),
-        ("kuma-init", "Kuma"),
-        ("consul-dataplane", "Consul"),
-        ("consul-connect-inject-init", "Consul"),
-    ];
     if let Some((_, mesh)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
         found.push(Violation {
             reason: Refusal::ForeignMesh,

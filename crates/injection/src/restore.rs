@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sparkmesh_policy::names;
 
-use crate::pod::{ContainerList, Field, IntOrStr, PodView, Probe, Spec};
+use crate::pod::{ContainerList, Field, IntOrStr, PodView, Probe, Spec, StrMap};
 use crate::probes::ProbeRewrite;
 
 /// What undoing must know beyond the defaults.
@@ -58,7 +58,7 @@ impl Restore {
         if let Field::Value(metadata) = &pod.metadata {
             restore.note(
                 ANNOTATIONS,
-                was_list(&metadata.annotations, |map| map.is_empty()),
+                was_list(&metadata.annotations, StrMap::is_empty),
             );
         }
         restore.note(VOLUMES, was_list(&spec.volumes, Vec::is_empty));
@@ -262,22 +262,21 @@ fn is_rewritten(probe: &Map<String, Value>) -> bool {
 }
 
 fn restore_handler(probe: &mut Map<String, Value>, handler: &Map<String, Value>) {
-    match (handler.get("httpGet"), probe.get_mut("httpGet")) {
-        (Some(Value::Object(written)), Some(Value::Object(get))) => {
-            for key in ["path", "port", "scheme"] {
-                match written.get(key) {
-                    Some(value) => get.insert(key.to_owned(), value.clone()),
-                    None => get.remove(key),
-                };
-            }
+    if let (Some(Value::Object(written)), Some(Value::Object(get))) =
+        (handler.get("httpGet"), probe.get_mut("httpGet"))
+    {
+        for key in ["path", "port", "scheme"] {
+            match written.get(key) {
+                Some(value) => get.insert(key.to_owned(), value.clone()),
+                None => get.remove(key),
+            };
         }
-        _ => {
-            probe.remove("httpGet");
-            for key in ["httpGet", "tcpSocket", "grpc"] {
-                if let Some(value) = handler.get(key) {
-                    probe.insert(key.to_owned(), value.clone());
-                }
-            }
+        return;
+    }
+    probe.remove("httpGet");
+    for key in ["httpGet", "tcpSocket", "grpc"] {
+        if let Some(value) = handler.get(key) {
+            probe.insert(key.to_owned(), value.clone());
         }
     }
 }

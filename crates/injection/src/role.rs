@@ -98,16 +98,24 @@ impl Role {
         matches!(self, Role::Worker | Role::Executor)
     }
 
-    /// The role that labels or, for daemons started by hand, commands tell.
+    /// The role that labels or, for daemons, commands tell. Servers that run as the driver of
+    /// their own application carry a driver's label: their class tells more.
     #[must_use]
     pub fn detect(pod: &PodView<'_>) -> Role {
-        labelled(pod.meta()).unwrap_or_else(|| {
+        let started = || {
             pod.spec()
                 .into_iter()
                 .flat_map(|spec| spec.containers.items())
                 .find_map(started)
-                .unwrap_or(Role::None)
-        })
+        };
+        match labelled(pod.meta()) {
+            None => started().unwrap_or(Role::None),
+            Some(Role::Driver) => match started() {
+                Some(server @ (Role::ConnectServer | Role::HistoryServer)) => server,
+                _ => Role::Driver,
+            },
+            Some(role) => role,
+        }
     }
 }
 
@@ -201,6 +209,16 @@ mod tests {
             });
             assert_eq!(role(&pod), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_server_that_runs_as_a_driver_is_told_by_its_class() {
+        let pod = serde_json::json!({
+            "metadata": {"labels": {"spark-role": "driver"}},
+            "spec": {"containers": [{"args": ["driver", "--class",
+                "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]}]},
+        });
+        assert_eq!(role(&pod), Role::ConnectServer);
     }
 
     #[test]

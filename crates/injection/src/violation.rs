@@ -113,7 +113,7 @@ coded! {
         UnsupportedOs = "unsupported-os",
         /// The namespace's Pod Security level forbids what redirection needs.
         PodSecurity = "pod-security",
-        /// OpenShift assigns user ids in the namespace and nobody granted more.
+        /// `OpenShift` assigns user ids in the namespace and nobody granted more.
         OpenShiftScc = "openshift-scc",
     }
 }

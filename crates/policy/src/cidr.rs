@@ -1,9 +1,11 @@
 //! IP networks in CIDR notation, as policies and exclusions name them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// An IPv4 or IPv6 network whose host bits are all zero, for example `10.0.0.0/8`.
@@ -62,6 +64,24 @@ impl FromStr for Cidr {
                 network: net.trunc(),
             })
         }
+    }
+}
+
+/// The API server knows the format but lets host bits pass.
+impl JsonSchema for Cidr {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Cidr".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "format": "cidr", "maxLength": 49,
+            "description": "An IPv4 or IPv6 network, for example 10.0.0.0/8.",
+        })
     }
 }
 

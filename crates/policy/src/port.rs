@@ -1,9 +1,11 @@
 //! TCP port numbers, and the four that the proxy keeps for itself.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A TCP port, 1 to 65535. Port 0 cannot be said.
@@ -55,6 +57,24 @@ impl Port {
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// By hand, because the API server does not know the format `uint16`.
+impl JsonSchema for Port {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer", "format": "int32", "minimum": 1, "maximum": 65535,
+            "description": "A TCP port.",
+        })
     }
 }
 

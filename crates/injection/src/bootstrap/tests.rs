@@ -63,11 +63,7 @@ fn ports_and_probes_add_little() {
     let added = |ports: &[Port], probes: &[AppProbe]| template.render(ports, probes).len() - plain;
     for (what, bytes, bound) in [
         ("an HTTP port", added(&[port(8080)], &[]), 800),
-        (
-            "two HTTP ports",
-            added(&[port(8080), port(4040)], &[]),
-            950,
-        ),
+        ("two HTTP ports", added(&[port(8080), port(4040)], &[]), 950),
         ("an HTTP probe", added(&[], &[http(0, 8080)]), 1_020),
         (
             "two HTTP probes",

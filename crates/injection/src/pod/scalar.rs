@@ -178,7 +178,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for IntOrStr<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct StrMap<'a>(Vec<(Str<'a>, Str<'a>)>);
 
-impl<'a> StrMap<'a> {
+impl StrMap<'_> {
     /// The value of this key.
     #[must_use]
     pub fn lookup(&self, key: &str) -> Option<&str> {

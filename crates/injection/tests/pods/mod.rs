@@ -86,9 +86,13 @@ fn probe() -> BoxedStrategy<Value> {
         ("exec", exec),
     ];
     let probes = handlers.clone().map(|(chosen, value)| {
-        let fields = handlers.iter().map(|(name, _)| match *name == chosen {
-            true => (*name, always(value.clone())),
-            false => (*name, null()),
+        let fields = handlers.iter().map(|(name, _)| {
+            let handler = if *name == chosen {
+                always(value.clone())
+            } else {
+                null()
+            };
+            (*name, handler)
         });
         let timing = [
             ("timeoutSeconds", odd((-1..4_i64).prop_map(Value::from))),

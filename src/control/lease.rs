@@ -1,12 +1,12 @@
 //! Holds the Lease for this replica and tells the others here who leads. When that is, `election`
 //! decides; this module only reads, writes and waits.
 
-use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -15,6 +15,9 @@ use tracing::{info, warn};
 
 use super::election::{Candidate, RETRY, Step, holder};
 use super::names::{FIELD_MANAGER, LEASE};
+use super::objects;
+use super::store::find_owner;
+use super::with_causes;
 
 /// For one look at the Lease, reading and writing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +38,7 @@ pub(crate) enum Role {
 /// One replica's part in the election.
 pub(crate) struct Elector {
     leases: Api<Lease>,
+    namespace: String,
     candidate: Candidate,
     role: watch::Sender<Role>,
     reached: Option<Instant>,
@@ -44,20 +48,18 @@ impl Elector {
     /// `identity` must be another one in each process.
     pub(crate) fn new(
         client: Client,
-        namespace: &str,
+        namespace: String,
         identity: String,
     ) -> (Elector, watch::Receiver<Role>) {
         let (role, receiver) = watch::channel(Role::Unknown);
-        let leases = Api::namespaced(client, namespace);
-        (
-            Elector {
-                leases,
-                candidate: Candidate::new(identity),
-                role,
-                reached: None,
-            },
-            receiver,
-        )
+        let elector = Elector {
+            leases: Api::namespaced(client, &namespace),
+            namespace,
+            candidate: Candidate::new(identity),
+            role,
+            reached: None,
+        };
+        (elector, receiver)
     }
 
     /// Stands for election until `stop`. The role's receivers then see their sender gone.
@@ -74,7 +76,7 @@ impl Elector {
                     self.reached = Some(Instant::now());
                 }
                 Ok(Err(error)) => warn!(
-                    error = &error as &dyn Error,
+                    error = %with_causes(&error),
                     lease = LEASE,
                     "the Lease cannot be read or written"
                 ),
@@ -114,7 +116,12 @@ impl Elector {
                 let leader = spec.as_ref().and_then(holder).unwrap_or_default();
                 return Ok(Role::Follows(leader.to_owned()));
             }
-            Step::Create(spec) => self.leases.create(&writing(), &new_lease(spec)).await?,
+            Step::Create(spec) => {
+                let owner = find_owner(self.leases.clone().into_client(), &self.namespace).await;
+                self.leases
+                    .create(&writing(), &new_lease(spec, owner))
+                    .await?
+            }
             Step::Write(spec) => replace(&self.leases, lease.unwrap_or_default(), spec).await?,
         };
         self.candidate.won(asked);
@@ -165,7 +172,7 @@ impl Hold {
             Ok(Ok(false)) => (),
             Ok(Err(error)) => {
                 warn!(
-                    error = &error as &dyn Error,
+                    error = %with_causes(&error),
                     "the Lease was not released; it expires"
                 );
             }
@@ -202,12 +209,9 @@ fn writing() -> PostParams {
     }
 }
 
-fn new_lease(spec: LeaseSpec) -> Lease {
+fn new_lease(spec: LeaseSpec, owner: Option<OwnerReference>) -> Lease {
     Lease {
-        metadata: ObjectMeta {
-            name: Some(LEASE.to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: objects::metadata(LEASE, owner),
         spec: Some(spec),
     }
 }

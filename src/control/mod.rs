@@ -5,6 +5,7 @@
 //! `serving`, `trust`, `objects` and `election` decide, apart from any I/O and with the time as an
 //! argument; `lease`, `watches`, `store` and `keeper` do what was decided.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -82,7 +83,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("the Kubernetes client cannot be set up")?;
 
     let metrics = Metrics::default();
-    let (elector, role) = Elector::new(client.clone(), &settings.namespace, identity()?);
+    let (elector, role) = Elector::new(client.clone(), settings.namespace.clone(), identity()?);
     info!(
         namespace = %settings.namespace,
         admin = %admin_listener.local_addr()?,
@@ -144,10 +145,11 @@ async fn act_while_leading(
     while election_goes_on && becomes(&mut role, Leading::Yes).await {
         metrics.leads(true);
         let keeper = Keeper::new(client.clone(), settings.clone(), metrics.clone());
+        let leading = async { Box::pin(keeper.await.lead()).await };
         election_goes_on = tokio::select! {
             biased;
             goes_on = becomes(&mut role, Leading::No) => goes_on,
-            never = Box::pin(keeper.lead()) => match never {},
+            never = leading => match never {},
         };
         metrics.leads(false);
     }
@@ -196,4 +198,19 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
     });
     Ok(stop)
+}
+
+/// An error with its causes, on one line. The client's errors say little without, and the JSON log
+/// shows no causes by itself.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use json_patch::Patch as JsonPatch;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -15,10 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::names::{FIELD_MANAGER, TRUST_CONFIG_MAP};
 use super::objects;
 use super::pair::TlsPair;
+use super::with_causes;
 
 /// For one request. Less than a leader's Lease has left when it must stop.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -34,34 +36,21 @@ pub(crate) enum StoreError {
 
 /// The objects of one installation.
 pub(crate) struct Store {
-    client: Client,
     secrets: Api<Secret>,
     config_maps: Api<ConfigMap>,
     configurations: Api<MutatingWebhookConfiguration>,
-    /// Whom new objects belong to.
-    pub(crate) owner: Option<OwnerReference>,
+    owner: Option<OwnerReference>,
 }
 
 impl Store {
-    pub(crate) fn new(client: Client, namespace: &str) -> Store {
+    /// New objects are to belong to `owner`.
+    pub(crate) fn new(client: Client, namespace: &str, owner: Option<OwnerReference>) -> Store {
         Store {
             secrets: Api::namespaced(client.clone(), namespace),
             config_maps: Api::namespaced(client.clone(), namespace),
-            configurations: Api::all(client.clone()),
-            client,
-            owner: None,
+            configurations: Api::all(client),
+            owner,
         }
-    }
-
-    /// As whom the API server knows this process.
-    pub(crate) async fn own_user(&self) -> Result<UserInfo, StoreError> {
-        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
-        let question = SelfSubjectReview::default();
-        let answer = within(reviews.create(&creating(), &question)).await?;
-        Ok(answer
-            .status
-            .and_then(|it| it.user_info)
-            .unwrap_or_default())
     }
 
     pub(crate) async fn secret(&self, name: &str) -> Result<Option<Secret>, StoreError> {
@@ -120,6 +109,29 @@ impl Store {
             .await
             .map(drop)
     }
+}
+
+/// Whom new objects are to belong to, so that they go when the installation goes: this process's
+/// service account. Where it runs as somebody else, or that cannot be found out, it says so.
+pub(crate) async fn find_owner(client: Client, namespace: &str) -> Option<OwnerReference> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client);
+    let answer = within(reviews.create(&creating(), &SelfSubjectReview::default())).await;
+    let user = match answer {
+        Ok(answer) => answer
+            .status
+            .and_then(|it| it.user_info)
+            .unwrap_or_default(),
+        Err(error) => {
+            warn!(error = %with_causes(&error), "as whom this runs is not known: what is made belongs to nobody");
+            return None;
+        }
+    };
+    let owner = objects::owner(&user, namespace);
+    if owner.is_none() {
+        let user = user.username.unwrap_or_default();
+        warn!(%user, "no service account of the namespace: what is made belongs to nobody");
+    }
+    owner
 }
 
 /// Fails where an object of this name is there already.

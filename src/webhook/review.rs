@@ -276,7 +276,10 @@ fn respond(request: &Request<'_>, pod: Option<&PodView<'_>>, decision: Decision)
             wire::answer(&Response {
                 uid,
                 allowed: true,
-                audit_annotations: audit("skip", reason.code()),
+                audit_annotations: Some(AuditAnnotations {
+                    decision: "skip",
+                    reasons: reason.code(),
+                }),
                 ..Response::default()
             })
         }
@@ -300,7 +303,10 @@ fn injected(uid: &str, injection: &Injection, record: &mut Record) -> Vec<u8> {
         patch_type: Some(patch_type),
         patch: Some(patch),
         warnings: &injection.plan.warnings,
-        audit_annotations: audit("inject", injection.plan.role.word()),
+        audit_annotations: Some(AuditAnnotations {
+            decision: "inject",
+            reasons: injection.plan.role.word(),
+        }),
         ..Response::default()
     })
 }
@@ -321,13 +327,12 @@ fn rejected(uid: &str, violations: &[Violation], record: &mut Record) -> Vec<u8>
             reason: "Forbidden",
             message: &record.message,
         }),
-        audit_annotations: audit("reject", &reasons),
+        audit_annotations: Some(AuditAnnotations {
+            decision: "reject",
+            reasons: &reasons,
+        }),
         ..Response::default()
     })
-}
-
-fn audit<'a>(decision: &'static str, reasons: &'a str) -> Option<AuditAnnotations<'a>> {
-    Some(AuditAnnotations { decision, reasons })
 }
 
 fn invalid(uid: &str, problem: &Problem) -> Answer {

@@ -2,7 +2,7 @@
 //! and is told apart in the metrics by its reason.
 
 use serde_json::{Value, json};
-use sparkmesh::webhook::review::{Answer, Mesh, Outcome, answer, namespace_of};
+use sparkmesh::webhook::review::{Answer, Mesh, Outcome, Question, answer};
 
 fn ask(body: &[u8]) -> Answer {
     answer(body, &Mesh::default())
@@ -138,8 +138,8 @@ fn a_pod_that_cannot_be_read_is_refused_with_the_place() {
 #[test]
 fn the_namespace_is_found_without_deciding() {
     let body = review(&json!({"uid": "u", "namespace": "spark"}));
-    assert_eq!(namespace_of(&body).as_deref(), Some("spark"));
-    assert_eq!(namespace_of(b"{"), None);
+    assert_eq!(Question::read(&body).namespace(), Some("spark"));
+    assert_eq!(Question::read(b"{").namespace(), None);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn everything() -> Vec<PathBuf> {
             "examples/jobs",
         ])
         .flat_map(files)
-        .filter(|file| !name(file).ends_with(".md"))
+        .filter(|file| file.extension().is_none_or(|extension| extension != "md"))
         .collect()
 }
 

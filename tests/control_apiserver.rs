@@ -304,7 +304,6 @@ fn what_control_made_goes_with_its_service_account(here: &Installation<'_>) {
         ("secret", CA),
         ("secret", SERVING),
         ("configmap", "sparkmesh-trust"),
-        ("lease", "sparkmesh-control"),
     ];
     for (kind, name) in made {
         let owners = here.object(kind, name)["metadata"]["ownerReferences"].clone();

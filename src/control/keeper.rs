@@ -23,7 +23,6 @@ use super::serving::{self, IssueReason, Verdict};
 use super::store::{Store, StoreError, find_owner};
 use super::trust::{Trust, trusted};
 use super::watches::watch_all;
-use super::with_causes;
 
 /// How long a new root is in the webhook configuration before a certificate of it is used. Every API
 /// server has a view of its own of the configuration.
@@ -335,7 +334,7 @@ impl Keeper {
             }
             Err(failure) => {
                 self.metrics.count(object, Outcome::Failed);
-                error!(object = object.as_str(), error = %with_causes(&failure), "not kept; is tried again");
+                error!(object = object.as_str(), error = %failure, "not kept; is tried again");
                 Err(Reported)
             }
         }

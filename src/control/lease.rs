@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::PostParams;
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -15,9 +14,7 @@ use tracing::{info, warn};
 
 use super::election::{Candidate, RETRY, Step, holder};
 use super::names::{FIELD_MANAGER, LEASE};
-use super::objects;
-use super::store::find_owner;
-use super::with_causes;
+use super::store::in_words;
 
 /// For one look at the Lease, reading and writing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +35,6 @@ pub(crate) enum Role {
 /// One replica's part in the election.
 pub(crate) struct Elector {
     leases: Api<Lease>,
-    namespace: String,
     candidate: Candidate,
     role: watch::Sender<Role>,
     reached: Option<Instant>,
@@ -48,13 +44,12 @@ impl Elector {
     /// `identity` must be another one in each process.
     pub(crate) fn new(
         client: Client,
-        namespace: String,
+        namespace: &str,
         identity: String,
     ) -> (Elector, watch::Receiver<Role>) {
         let (role, receiver) = watch::channel(Role::Unknown);
         let elector = Elector {
-            leases: Api::namespaced(client, &namespace),
-            namespace,
+            leases: Api::namespaced(client, namespace),
             candidate: Candidate::new(identity),
             role,
             reached: None,
@@ -76,7 +71,7 @@ impl Elector {
                     self.reached = Some(Instant::now());
                 }
                 Ok(Err(error)) => warn!(
-                    error = %with_causes(&error),
+                    error = %in_words(&error),
                     lease = LEASE,
                     "the Lease cannot be read or written"
                 ),
@@ -116,12 +111,7 @@ impl Elector {
                 let leader = spec.as_ref().and_then(holder).unwrap_or_default();
                 return Ok(Role::Follows(leader.to_owned()));
             }
-            Step::Create(spec) => {
-                let owner = find_owner(self.leases.clone().into_client(), &self.namespace).await;
-                self.leases
-                    .create(&writing(), &new_lease(spec, owner))
-                    .await?
-            }
+            Step::Create(spec) => self.leases.create(&writing(), &new_lease(spec)).await?,
             Step::Write(spec) => replace(&self.leases, lease.unwrap_or_default(), spec).await?,
         };
         self.candidate.won(asked);
@@ -172,7 +162,7 @@ impl Hold {
             Ok(Ok(false)) => (),
             Ok(Err(error)) => {
                 warn!(
-                    error = %with_causes(&error),
+                    error = %in_words(&error),
                     "the Lease was not released; it expires"
                 );
             }
@@ -209,9 +199,13 @@ fn writing() -> PostParams {
     }
 }
 
-fn new_lease(spec: LeaseSpec, owner: Option<OwnerReference>) -> Lease {
+/// Where the chart's is gone, and creating another is allowed.
+fn new_lease(spec: LeaseSpec) -> Lease {
     Lease {
-        metadata: objects::metadata(LEASE, owner),
+        metadata: ObjectMeta {
+            name: Some(LEASE.to_owned()),
+            ..ObjectMeta::default()
+        },
         spec: Some(spec),
     }
 }

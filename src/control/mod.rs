@@ -5,7 +5,6 @@
 //! `serving`, `trust`, `objects` and `election` decide, apart from any I/O and with the time as an
 //! argument; `lease`, `watches`, `store` and `keeper` do what was decided.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -83,7 +82,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("the Kubernetes client cannot be set up")?;
 
     let metrics = Metrics::default();
-    let (elector, role) = Elector::new(client.clone(), settings.namespace.clone(), identity()?);
+    let (elector, role) = Elector::new(client.clone(), &settings.namespace, identity()?);
     info!(
         namespace = %settings.namespace,
         admin = %admin_listener.local_addr()?,
@@ -198,19 +197,4 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopping.cancel();
     });
     Ok(stop)
-}
-
-/// An error with its causes, on one line. The client's errors say little without, and the JSON log
-/// shows no causes by itself.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -163,8 +163,7 @@ fn calls(webhook: &MutatingWebhook, service: &str, namespace: &str) -> bool {
         .is_some_and(|it| it.name == service && it.namespace == namespace)
 }
 
-/// Of anything that `control` makes.
-pub(crate) fn metadata(name: &str, owner: Option<OwnerReference>) -> ObjectMeta {
+fn metadata(name: &str, owner: Option<OwnerReference>) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(

@@ -1,6 +1,7 @@
 //! The objects that are kept, at the API server: reads and writes them, each in bounded time. Decides
 //! nothing about what is in them.
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use tracing::warn;
 use super::names::{FIELD_MANAGER, TRUST_CONFIG_MAP};
 use super::objects;
 use super::pair::TlsPair;
-use super::with_causes;
 
 /// For one request. Less than a leader's Lease has left when it must stop.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Why an object could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
+    #[error("{}", in_words(.0))]
+    Api(kube::Error),
     #[error("the API server does not answer")]
     Silence,
 }
@@ -122,7 +122,7 @@ pub(crate) async fn find_owner(client: Client, namespace: &str) -> Option<OwnerR
             .and_then(|it| it.user_info)
             .unwrap_or_default(),
         Err(error) => {
-            warn!(error = %with_causes(&error), "as whom this runs is not known: what is made belongs to nobody");
+            warn!(%error, "as whom this runs is not known: what is made belongs to nobody");
             return None;
         }
     };
@@ -153,7 +153,7 @@ where
 
 async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, StoreError> {
     match timeout(PATIENCE, request).await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer.map_err(StoreError::Api),
         Err(_) => Err(StoreError::Silence),
     }
 }
@@ -170,4 +170,26 @@ fn patching() -> PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     }
+}
+
+/// What went wrong, on one line: the API server's own words, or else the error with its causes.
+pub(crate) fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => with_causes(other),
+    }
+}
+
+/// An error with its causes. The client's errors say little without.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::keeper::{ServingCertificates, Settings};
 use super::names::{CA_SECRET, SERVING_SECRET, TRUST_CONFIG_MAP};
-use super::with_causes;
+use super::store::with_causes;
 
 /// Notifies of every change for as long as it is polled.
 pub(crate) async fn watch_all(client: Client, settings: Settings, changed: &Notify) -> Infallible {

@@ -203,13 +203,13 @@ async fn answer(
     let mut body = request.into_body();
     let mut arrived = Vec::new();
     let mut wanted = BTreeSet::new();
-    let mut sent = BTreeMap::new();
+    let mut known = BTreeMap::new();
     let mut version = 0;
     loop {
         send_new(
             &mut send,
             &wanted,
-            &mut sent,
+            &mut known,
             &mut version,
             &resources.borrow_and_update().clone(),
         );
@@ -244,9 +244,8 @@ fn subscribe(request: &[u8], wanted: &mut BTreeSet<Name>) -> Option<String> {
         .into_iter()
         .find(|known| kind.ends_with(known))
         .expect("a known type");
-    for (_, error) in fields_of_request.iter().filter(|(field, _)| *field == 7) {
-        panic!("{kind} refused: {}", String::from_utf8_lossy(error));
-    }
+    let refusal = fields_of_request.iter().find(|(field, _)| *field == 7);
+    assert!(refusal.is_none(), "{kind} refused: {refusal:?}");
     for (_, name) in fields_of_request.iter().filter(|(field, _)| *field == 3) {
         wanted.insert((kind, utf8(name)));
     }
@@ -260,18 +259,18 @@ fn subscribe(request: &[u8], wanted: &mut BTreeSet<Name>) -> Option<String> {
 fn send_new(
     send: &mut SendStream<Bytes>,
     wanted: &BTreeSet<Name>,
-    sent: &mut BTreeMap<Name, Vec<u8>>,
+    known: &mut BTreeMap<Name, Vec<u8>>,
     last_version: &mut u32,
     resources: &BTreeMap<Name, Vec<u8>>,
 ) {
     for name in wanted {
         let Some(content) = resources
             .get(name)
-            .filter(|content| sent.get(name) != Some(*content))
+            .filter(|content| known.get(name) != Some(*content))
         else {
             continue;
         };
-        sent.insert(name.clone(), content.clone());
+        known.insert(name.clone(), content.clone());
         let (kind, resource_name) = name;
         *last_version += 1;
         let version = last_version.to_string();

@@ -47,7 +47,7 @@ pub(crate) fn expand(text: &str, variables: &[(&str, &str)]) -> String {
         } else if let Some((name, behind)) = reference {
             match variables.iter().find(|(known, _)| *known == name) {
                 Some((_, value)) => out.push_str(value),
-                None => out.push_str(&format!("$({name})")),
+                None => out.extend(["$(", name, ")"]),
             }
             rest = behind;
         } else {

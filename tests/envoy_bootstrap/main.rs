@@ -3,9 +3,6 @@
 //! `accepts` needs no rights. The other tests run Envoy as user 1337 in network and mount
 //! namespaces of their own, for the ports and folders are fixed, and therefore need root.
 
-// Each `expect` here says what the test needed; the tests' own docs are their names.
-#![allow(missing_docs)]
-
 mod accepts;
 mod app;
 mod client;

@@ -28,10 +28,10 @@ pub(crate) fn any(kind: &str, value: &[u8]) -> Vec<u8> {
 
 fn push_varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(low_byte(value) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low_byte(value));
 }
 
 /// The length-delimited fields of a message; other fields are passed over.
@@ -51,7 +51,7 @@ pub(crate) fn fields(mut rest: &[u8]) -> Vec<(u8, &[u8])> {
         let (content, after) = rest.split_at(size);
         rest = after;
         if key & 7 == 2 {
-            found.push(((key >> 3) as u8, content));
+            found.push((low_byte(key >> 3), content));
         }
     }
     found
@@ -84,4 +84,8 @@ pub(crate) fn take_framed(arrived: &mut Vec<u8>) -> Option<Vec<u8>> {
         return None;
     }
     Some(arrived.drain(..5 + size).skip(5).collect())
+}
+
+fn low_byte(value: usize) -> u8 {
+    value.to_le_bytes()[0]
 }

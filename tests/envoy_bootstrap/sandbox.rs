@@ -83,7 +83,7 @@ fn prepare() {
             run(
                 iptables,
                 &[&["-w", "-t", "nat", "-A", "OUTPUT", "-p", "tcp"], rule].concat(),
-            )
+            );
         };
         nat(&["-m", "owner", "--uid-owner", "1337", "-j", "RETURN"]);
         nat(&[

@@ -53,7 +53,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Init(args) => crate::init::run(args),
-            Command::Crds(args) => crate::crds::run(args),
+            Command::Crds(args) => crate::crds::run(&args),
         }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sparkmesh_policy::crd;
 
-/// Print the definitions of MeshBaseline and AccessPolicy.
+/// Print the definitions of the custom resources.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Form of the output: YAML documents, or one JSON list.
@@ -26,7 +26,7 @@ enum Output {
 }
 
 /// Prints the definitions on stdout.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let text = match args.output {
         Output::Yaml => yaml()?,
         Output::Json => json()?,

@@ -27,9 +27,10 @@ fn control_on_an_api_server() {
     another_takes_over_from_a_killed_leader(&here, &mut replicas);
     at_sigterm_the_lease_is_handed_over(&here, &mut replicas);
     a_leader_that_cannot_renew_stops_acting(&here, &mut replicas);
-    a_brought_authority_is_used_and_the_webhook_is_trusted_all_along(&here);
+    a_brought_authority_is_used_and_the_webhook_is_trusted_all_along(&here, &mut replicas);
     an_unusable_authority_is_reported_and_left_alone(&here, &mut replicas);
     drop(replicas);
+    what_control_made_goes_with_its_service_account(&here);
     beside_cert_manager_only_the_root_is_kept(&cluster);
 }
 
@@ -40,19 +41,6 @@ fn one_of_two_leads_and_makes_everything<'a>(
     let leader = one_leader(replicas);
     here.wait_until_trusted();
 
-    for (kind, name) in [
-        ("secret", CA),
-        ("secret", SERVING),
-        ("configmap", "sparkmesh-trust"),
-    ] {
-        let object = here.object(kind, name);
-        let owner = &object["metadata"]["ownerReferences"][0];
-        assert_eq!(
-            owner["kind"], "ServiceAccount",
-            "{name} goes with the installation"
-        );
-        assert_eq!(owner["name"], "sparkmesh-control");
-    }
     assert_eq!(here.object("secret", SERVING)["type"], "kubernetes.io/tls");
     assert_eq!(
         here.trust(),
@@ -180,6 +168,7 @@ fn another_takes_over_from_a_killed_leader<'a>(
         root,
         "the root survives its maker"
     );
+    replicas[leader] = here.start(leader, &[]);
 }
 
 fn at_sigterm_the_lease_is_handed_over<'a>(
@@ -223,7 +212,11 @@ fn a_leader_that_cannot_renew_stops_acting<'a>(
     here.wait_until_trusted();
 }
 
-fn a_brought_authority_is_used_and_the_webhook_is_trusted_all_along(here: &Installation<'_>) {
+fn a_brought_authority_is_used_and_the_webhook_is_trusted_all_along<'a>(
+    here: &Installation<'a>,
+    replicas: &mut [Replica<'a>; 2],
+) {
+    let leader = one_leader(replicas);
     here.wait_until_trusted();
     let old = here.entry(CA, "tls.crt");
     let before = here.pair();
@@ -246,6 +239,14 @@ fn a_brought_authority_is_used_and_the_webhook_is_trusted_all_along(here: &Insta
         },
     );
     assert_ne!(here.pair(), before);
+    let metrics = eventually("metrics", || replicas[leader].admin("/metrics"));
+    for outcome in [
+        "outcome=\"waiting\",reason=\"\"",
+        "outcome=\"issued\",reason=\"other-root\"",
+    ] {
+        let line = format!("sparkmesh_control_reconciles_total{{object=\"serving\",{outcome}}} ");
+        assert!(metrics.contains(&line), "{line:?} should be in:\n{metrics}");
+    }
     let both = format!("{}{old}", brought.certificate);
     assert_eq!(
         here.ca_bundle(),
@@ -294,6 +295,36 @@ fn an_unusable_authority_is_reported_and_left_alone<'a>(
     here.wait_until_trusted();
     for key in ["PRIVATE KEY", &STANDARD.encode("-----BEGIN PRIVATE KE")] {
         assert!(!log.contains(key), "no key is ever logged");
+    }
+}
+
+/// Not with its Deployment: an upgrade may have to make that anew, and the root must survive it.
+fn what_control_made_goes_with_its_service_account(here: &Installation<'_>) {
+    let made = [
+        ("secret", CA),
+        ("secret", SERVING),
+        ("configmap", "sparkmesh-trust"),
+    ];
+    for (kind, name) in made {
+        let owners = here.object(kind, name)["metadata"]["ownerReferences"].clone();
+        assert_eq!(owners[0]["kind"], "ServiceAccount", "{name}");
+        assert_eq!(owners[0]["name"], "sparkmesh-control", "{name}");
+    }
+    let account = [
+        "delete",
+        "serviceaccount",
+        "sparkmesh-control",
+        "--namespace",
+    ];
+    here.cluster
+        .kubectl(&[&account[..], &[here.namespace]].concat());
+    for (kind, name) in made {
+        eventually(&format!("{name} goes"), || {
+            here.cluster
+                .object(kind, here.namespace, name)
+                .is_none()
+                .then_some(())
+        });
     }
 }
 

@@ -20,7 +20,7 @@ use super::objects::{self, CaBundle};
 use super::pair::TlsPair;
 use super::root::{Root, RootError};
 use super::serving::{self, IssueReason, Verdict};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, find_owner};
 use super::trust::{Trust, trusted};
 use super::watches::watch_all;
 
@@ -116,8 +116,9 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(client: Client, settings: Settings, metrics: Metrics) -> Keeper {
-        let store = Store::new(client.clone(), &settings.namespace);
+    pub(crate) async fn new(client: Client, settings: Settings, metrics: Metrics) -> Keeper {
+        let owner = find_owner(client.clone(), &settings.namespace).await;
+        let store = Store::new(client.clone(), &settings.namespace, owner);
         Keeper {
             client,
             store,
@@ -139,7 +140,6 @@ impl Keeper {
     }
 
     async fn act(&mut self, changed: &Notify) -> Infallible {
-        self.find_owner().await;
         let mut retry = FIRST_RETRY;
         loop {
             let pause = if let Ok(pause) = self.pass(Timestamp::now()).await {
@@ -153,22 +153,6 @@ impl Keeper {
             // Whichever comes first.
             let _ = timeout(pause, changed.notified()).await;
             sleep(QUIET).await;
-        }
-    }
-
-    /// What is made here goes when the installation goes.
-    async fn find_owner(&mut self) {
-        match self.store.own_user().await {
-            Ok(user) => {
-                self.store.owner = objects::owner(&user, &self.settings.namespace);
-                if self.store.owner.is_none() {
-                    let user = user.username.unwrap_or_default();
-                    warn!(%user, "no service account of the namespace: what is made here belongs to nobody");
-                }
-            }
-            Err(failure) => {
-                warn!(error = %line(failure), "as whom this runs is not known: what is made here belongs to nobody");
-            }
         }
     }
 
@@ -350,7 +334,7 @@ impl Keeper {
             }
             Err(failure) => {
                 self.metrics.count(object, Outcome::Failed);
-                error!(object = object.as_str(), error = %line(failure), "not kept; is tried again");
+                error!(object = object.as_str(), error = %failure, "not kept; is tried again");
                 Err(Reported)
             }
         }
@@ -360,9 +344,4 @@ impl Keeper {
 /// Zero where it is past already.
 fn from_to(now: Timestamp, then: Timestamp) -> Duration {
     then.duration_since(now).try_into().unwrap_or_default()
-}
-
-/// The error and its causes.
-fn line(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -1,7 +1,6 @@
 //! Holds the Lease for this replica and tells the others here who leads. When that is, `election`
 //! decides; this module only reads, writes and waits.
 
-use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +14,7 @@ use tracing::{info, warn};
 
 use super::election::{Candidate, RETRY, Step, holder};
 use super::names::{FIELD_MANAGER, LEASE};
+use super::store::in_words;
 
 /// For one look at the Lease, reading and writing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,16 +48,13 @@ impl Elector {
         identity: String,
     ) -> (Elector, watch::Receiver<Role>) {
         let (role, receiver) = watch::channel(Role::Unknown);
-        let leases = Api::namespaced(client, namespace);
-        (
-            Elector {
-                leases,
-                candidate: Candidate::new(identity),
-                role,
-                reached: None,
-            },
-            receiver,
-        )
+        let elector = Elector {
+            leases: Api::namespaced(client, namespace),
+            candidate: Candidate::new(identity),
+            role,
+            reached: None,
+        };
+        (elector, receiver)
     }
 
     /// Stands for election until `stop`. The role's receivers then see their sender gone.
@@ -74,7 +71,7 @@ impl Elector {
                     self.reached = Some(Instant::now());
                 }
                 Ok(Err(error)) => warn!(
-                    error = &error as &dyn Error,
+                    error = %in_words(&error),
                     lease = LEASE,
                     "the Lease cannot be read or written"
                 ),
@@ -165,7 +162,7 @@ impl Hold {
             Ok(Ok(false)) => (),
             Ok(Err(error)) => {
                 warn!(
-                    error = &error as &dyn Error,
+                    error = %in_words(&error),
                     "the Lease was not released; it expires"
                 );
             }
@@ -202,6 +199,7 @@ fn writing() -> PostParams {
     }
 }
 
+/// Where the chart's is gone, and creating another is allowed.
 fn new_lease(spec: LeaseSpec) -> Lease {
     Lease {
         metadata: ObjectMeta {

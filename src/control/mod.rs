@@ -144,10 +144,11 @@ async fn act_while_leading(
     while election_goes_on && becomes(&mut role, Leading::Yes).await {
         metrics.leads(true);
         let keeper = Keeper::new(client.clone(), settings.clone(), metrics.clone());
+        let leading = async { Box::pin(keeper.await.lead()).await };
         election_goes_on = tokio::select! {
             biased;
             goes_on = becomes(&mut role, Leading::No) => goes_on,
-            never = Box::pin(keeper.lead()) => match never {},
+            never = leading => match never {},
         };
         metrics.leads(false);
     }

@@ -1,12 +1,13 @@
 //! The objects that are kept, at the API server: reads and writes them, each in bounded time. Decides
 //! nothing about what is in them.
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use json_patch::Patch as JsonPatch;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::names::{FIELD_MANAGER, TRUST_CONFIG_MAP};
 use super::objects;
@@ -26,42 +28,29 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Why an object could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
+    #[error("{}", in_words(.0))]
+    Api(kube::Error),
     #[error("the API server does not answer")]
     Silence,
 }
 
 /// The objects of one installation.
 pub(crate) struct Store {
-    client: Client,
     secrets: Api<Secret>,
     config_maps: Api<ConfigMap>,
     configurations: Api<MutatingWebhookConfiguration>,
-    /// Whom new objects belong to.
-    pub(crate) owner: Option<OwnerReference>,
+    owner: Option<OwnerReference>,
 }
 
 impl Store {
-    pub(crate) fn new(client: Client, namespace: &str) -> Store {
+    /// New objects are to belong to `owner`.
+    pub(crate) fn new(client: Client, namespace: &str, owner: Option<OwnerReference>) -> Store {
         Store {
             secrets: Api::namespaced(client.clone(), namespace),
             config_maps: Api::namespaced(client.clone(), namespace),
-            configurations: Api::all(client.clone()),
-            client,
-            owner: None,
+            configurations: Api::all(client),
+            owner,
         }
-    }
-
-    /// As whom the API server knows this process.
-    pub(crate) async fn own_user(&self) -> Result<UserInfo, StoreError> {
-        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
-        let question = SelfSubjectReview::default();
-        let answer = within(reviews.create(&creating(), &question)).await?;
-        Ok(answer
-            .status
-            .and_then(|it| it.user_info)
-            .unwrap_or_default())
     }
 
     pub(crate) async fn secret(&self, name: &str) -> Result<Option<Secret>, StoreError> {
@@ -122,6 +111,29 @@ impl Store {
     }
 }
 
+/// Whom new objects are to belong to, so that they go when the installation goes: this process's
+/// service account. Where it runs as somebody else, or that cannot be found out, it says so.
+pub(crate) async fn find_owner(client: Client, namespace: &str) -> Option<OwnerReference> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client);
+    let answer = within(reviews.create(&creating(), &SelfSubjectReview::default())).await;
+    let user = match answer {
+        Ok(answer) => answer
+            .status
+            .and_then(|it| it.user_info)
+            .unwrap_or_default(),
+        Err(error) => {
+            warn!(%error, "as whom this runs is not known: what is made belongs to nobody");
+            return None;
+        }
+    };
+    let owner = objects::owner(&user, namespace);
+    if owner.is_none() {
+        let user = user.username.unwrap_or_default();
+        warn!(%user, "no service account of the namespace: what is made belongs to nobody");
+    }
+    owner
+}
+
 /// Fails where an object of this name is there already.
 async fn create<K>(api: &Api<K>, object: &K) -> Result<(), StoreError>
 where
@@ -141,7 +153,7 @@ where
 
 async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, StoreError> {
     match timeout(PATIENCE, request).await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer.map_err(StoreError::Api),
         Err(_) => Err(StoreError::Silence),
     }
 }
@@ -158,4 +170,26 @@ fn patching() -> PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     }
+}
+
+/// What went wrong, on one line: the API server's own words, or else the error with its causes.
+pub(crate) fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => with_causes(other),
+    }
+}
+
+/// An error with its causes. The client's errors say little without.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -2,7 +2,6 @@
 //! there is read afresh, and private keys do not travel in watches.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::fmt::Debug;
 
 use futures_util::{StreamExt, future};
@@ -17,6 +16,7 @@ use tracing::warn;
 
 use super::keeper::{ServingCertificates, Settings};
 use super::names::{CA_SECRET, SERVING_SECRET, TRUST_CONFIG_MAP};
+use super::store::with_causes;
 
 /// Notifies of every change for as long as it is polled.
 pub(crate) async fn watch_all(client: Client, settings: Settings, changed: &Notify) -> Infallible {
@@ -53,7 +53,7 @@ where
             match event {
                 Ok(_) => changed.notify_one(),
                 Err(error) => warn!(
-                    error = &error as &dyn Error,
+                    error = %with_causes(&error),
                     name, "a watch was interrupted, and is tried again"
                 ),
             }

@@ -109,11 +109,11 @@ fn parse(source: &str, text: &str, documents: &mut Vec<Document>) -> anyhow::Res
 #[must_use]
 pub fn pods(document: &Value) -> Vec<PodPlace> {
     let mut places = Vec::new();
-    collect(document, String::new(), &mut places);
+    collect(document, "", &mut places);
     places
 }
 
-fn collect(object: &Value, pointer: String, places: &mut Vec<PodPlace>) {
+fn collect(object: &Value, pointer: &str, places: &mut Vec<PodPlace>) {
     let text = |at: &str| object.pointer(at).and_then(Value::as_str);
     let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
         return;
@@ -122,7 +122,7 @@ fn collect(object: &Value, pointer: String, places: &mut Vec<PodPlace>) {
         && let Some(Value::Array(items)) = object.get("items")
     {
         for (index, item) in items.iter().enumerate() {
-            collect(item, format!("{pointer}/items/{index}"), places);
+            collect(item, &format!("{pointer}/items/{index}"), places);
         }
         return;
     }

@@ -2,6 +2,7 @@
 //! a folder or among the manifests themselves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sparkmesh_injection::config::MeshConfig;
@@ -73,25 +74,20 @@ impl World {
     /// injects by hand asks for it.
     pub(super) fn decide(&self, place: &PodPlace, pod: &Value) -> Decision {
         let namespace = self.namespace_of(place);
-        let assumed;
-        let facts = match self.facts.namespaces.get(namespace) {
-            Some(facts) => facts.as_ref(),
-            None => {
-                assumed = NamespaceFacts {
-                    name: namespace.to_owned(),
-                    injection: true,
-                    pod_security: PodSecurity::Unset,
-                    openshift_uid_range: false,
-                };
-                &assumed
-            }
+        let known = self.facts.namespaces.get(namespace);
+        let assumed = || NamespaceFacts {
+            name: namespace.to_owned(),
+            injection: true,
+            pod_security: PodSecurity::Unset,
+            openshift_uid_range: false,
         };
+        let facts = known.map_or_else(|| Arc::new(assumed()), Arc::clone);
         decide(
             RawPod::Value(pod),
             &Scope {
                 config: &self.config,
                 baseline: &self.facts.baseline,
-                namespace: (namespace, Some(facts)),
+                namespace: (namespace, Some(&facts)),
             },
         )
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sparkmesh_injection::config::MeshConfig;
 use sparkmesh_injection::decide::{Decision, Injection, RawPod, Scope, decide_viewed, unreadable};
 use sparkmesh_injection::facts::MeshFacts;
-use sparkmesh_injection::pod::PodView;
+use sparkmesh_injection::pod::{PodView, Str};
 use sparkmesh_injection::violation::{SkipReason, Violation};
 
 use super::wire::{self, AuditAnnotations, Request, Response, Review, Status};
@@ -96,29 +96,46 @@ pub struct OwnerRef {
 /// Objects deeper than this are refused before they are read; pods have some ten levels.
 const DEEPEST: usize = 64;
 
-/// Answers one review.
-#[must_use]
-pub fn answer(body: &[u8], mesh: &Mesh) -> Answer {
-    let review = match read(body) {
-        Ok(review) => review,
-        Err(problem) => return invalid("", &problem),
-    };
-    let Some(request) = review.request.value() else {
-        return invalid("", &Problem::NoRequest);
-    };
-    match pod_of(request) {
-        Ok(pod) => decided(request, pod, mesh),
-        Err(NoPod::Skip(reason)) => respond(request, None, Decision::Skip(reason)),
-        Err(NoPod::Problem(problem)) => invalid(request.uid.as_str(), &problem),
+/// The bytes of one review, read once: who answers may first look at whom it is about.
+#[derive(Debug)]
+pub struct Question<'a>(Result<Review<'a>, Problem>);
+
+impl<'a> Question<'a> {
+    /// Reads a review; what is none is told by its answer.
+    #[must_use]
+    pub fn read(body: &'a [u8]) -> Question<'a> {
+        Question(read(body))
+    }
+
+    /// The namespace that the review is about; nothing where the bytes are no review.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        let request = self.0.as_ref().ok()?.request.value()?;
+        request.namespace.value().map(Str::as_str)
+    }
+
+    /// Answers it by what is known now.
+    #[must_use]
+    pub fn answer(self, mesh: &Mesh) -> Answer {
+        let review = match self.0 {
+            Ok(review) => review,
+            Err(problem) => return invalid("", &problem),
+        };
+        let Some(request) = review.request.value() else {
+            return invalid("", &Problem::NoRequest);
+        };
+        match pod_of(request) {
+            Ok(pod) => decided(request, pod, mesh),
+            Err(NoPod::Skip(reason)) => respond(request, None, Decision::Skip(reason)),
+            Err(NoPod::Problem(problem)) => invalid(request.uid.as_str(), &problem),
+        }
     }
 }
 
-/// The namespace that a review is about; nothing where the bytes are no review.
+/// Answers one review.
 #[must_use]
-pub fn namespace_of(body: &[u8]) -> Option<String> {
-    let review: Review<'_> = serde_json::from_slice(body).ok()?;
-    let namespace = review.request.value()?.namespace.value()?;
-    Some(namespace.as_str().to_owned())
+pub fn answer(body: &[u8], mesh: &Mesh) -> Answer {
+    Question::read(body).answer(mesh)
 }
 
 /// Why bytes are no review of a pod.
@@ -276,7 +293,10 @@ fn respond(request: &Request<'_>, pod: Option<&PodView<'_>>, decision: Decision)
             wire::answer(&Response {
                 uid,
                 allowed: true,
-                audit_annotations: audit("skip", reason.code()),
+                audit_annotations: Some(AuditAnnotations {
+                    decision: "skip",
+                    reasons: reason.code(),
+                }),
                 ..Response::default()
             })
         }
@@ -300,7 +320,10 @@ fn injected(uid: &str, injection: &Injection, record: &mut Record) -> Vec<u8> {
         patch_type: Some(patch_type),
         patch: Some(patch),
         warnings: &injection.plan.warnings,
-        audit_annotations: audit("inject", injection.plan.role.word()),
+        audit_annotations: Some(AuditAnnotations {
+            decision: "inject",
+            reasons: injection.plan.role.word(),
+        }),
         ..Response::default()
     })
 }
@@ -321,13 +344,12 @@ fn rejected(uid: &str, violations: &[Violation], record: &mut Record) -> Vec<u8>
             reason: "Forbidden",
             message: &record.message,
         }),
-        audit_annotations: audit("reject", &reasons),
+        audit_annotations: Some(AuditAnnotations {
+            decision: "reject",
+            reasons: &reasons,
+        }),
         ..Response::default()
     })
-}
-
-fn audit<'a>(decision: &'static str, reasons: &'a str) -> Option<AuditAnnotations<'a>> {
-    Some(AuditAnnotations { decision, reasons })
 }
 
 fn invalid(uid: &str, problem: &Problem) -> Answer {

@@ -26,7 +26,7 @@ use super::body::{self, Memory};
 use super::events::Outbox;
 use super::metrics::{Metrics, outcome};
 use super::refusal::Refusal;
-use super::review::{self, Answer, Mesh, Outcome, Record};
+use super::review::{Answer, Mesh, Outcome, Question, Record};
 use crate::facts::Board;
 
 /// What one webhook takes on at a time.
@@ -155,24 +155,25 @@ async fn review(webhook: &Webhook, request: Request) -> Result<Answer, Refusal> 
     let _counted = Counted::new(&webhook.metrics.in_flight);
     let limits = &webhook.limits;
     let body = body::read(request, &webhook.memory, limits.body, limits.body_within).await?;
-    namespace_known(webhook, &body.bytes).await;
-    Ok(review::answer(&body.bytes, &webhook.mesh()))
+    let question = Question::read(&body.bytes);
+    namespace_known(webhook, question.namespace()).await;
+    Ok(question.answer(&webhook.mesh()))
 }
 
 /// Waits until the watch has told that the request's namespace is in the mesh, or time is over.
 ///
 /// The API server sends us only pods of labelled namespaces, so if we do not know of the label,
 /// our watch is behind. What holds after the time is for the review to decide.
-async fn namespace_known(webhook: &Webhook, body: &[u8]) {
+async fn namespace_known(webhook: &Webhook, namespace: Option<&str>) {
     if !webhook.facts.lags() {
         return;
     }
-    let Some(name) = review::namespace_of(body) else {
+    let Some(name) = namespace else {
         return;
     };
     let known = || {
         let facts = webhook.facts.snapshot();
-        facts.namespaces.get(&name).is_some_and(|n| n.injection)
+        facts.namespaces.get(name).is_some_and(|n| n.injection)
     };
     if known() {
         return;
@@ -315,13 +316,13 @@ mod tests {
         Webhook::new(MeshConfig::default(), facts, limits, Metrics::default())
     }
 
-    const REVIEW: &[u8] = br#"{"request": {"uid": "1", "namespace": "team"}}"#;
+    const TEAM: Option<&str> = Some("team");
 
     #[tokio::test]
     async fn a_review_waits_for_the_watch_to_tell_of_the_namespace_and_its_label() {
         let facts = Board::empty(true);
         let webhook = webhook(facts.clone(), FOREVER);
-        let waiting = namespace_known(&webhook, REVIEW);
+        let waiting = namespace_known(&webhook, TEAM);
         let telling = async {
             tokio::task::yield_now().await;
             facts.put_namespace(team(false));
@@ -329,17 +330,17 @@ mod tests {
             facts.put_namespace(team(true));
         };
         tokio::join!(waiting, telling);
-        namespace_known(&webhook, REVIEW).await;
+        namespace_known(&webhook, TEAM).await;
         assert!(webhook.facts.snapshot().namespaces["team"].injection);
     }
 
     #[tokio::test]
     async fn it_does_not_wait_longer_than_it_may_nor_for_what_no_watch_will_tell() {
         let behind = webhook(Board::empty(true), Duration::from_millis(1));
-        namespace_known(&behind, REVIEW).await;
+        namespace_known(&behind, TEAM).await;
         let from_files = webhook(Board::empty(false), FOREVER);
-        namespace_known(&from_files, REVIEW).await;
+        namespace_known(&from_files, TEAM).await;
         let no_review = webhook(Board::empty(true), FOREVER);
-        namespace_known(&no_review, b"garbage").await;
+        namespace_known(&no_review, None).await;
     }
 }

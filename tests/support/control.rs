@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Process, eventually};
 
-/// One namespace with control's rights and a webhook configuration.
+/// One namespace with control's rights, its Lease and a webhook configuration.
 pub(crate) struct Installation<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) namespace: &'static str,
@@ -36,6 +36,7 @@ impl<'a> Installation<'a> {
         );
         for template in [
             "templates/control-rbac.yaml",
+            "templates/control-lease.yaml",
             "templates/webhook-configuration.yaml",
         ] {
             let arguments = [&["--show-only", template], values].concat();
@@ -249,7 +250,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("it can sign itself");
         Authority {
-            certificate: unix_lines(&certificate.pem()),
+            certificate: certificate.pem(),
             key: key.serialize_pem(),
         }
     }
@@ -308,8 +309,4 @@ fn text(encoded: &Value) -> String {
         .decode(encoded.as_str().unwrap_or_default())
         .expect("base64");
     String::from_utf8(bytes).expect("text")
-}
-
-fn unix_lines(text: &str) -> String {
-    text.replace("\r\n", "\n")
 }

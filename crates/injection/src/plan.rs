@@ -93,7 +93,7 @@ impl InjectionPlan {
             drain_seconds: drain_seconds(role, pod, &settings),
             default_container: written_default
                 .is_none()
-                .then(|| first_container(spec))
+                .then(|| default_container(spec))
                 .flatten(),
             restore: Restore::of(pod, spec, &rewrites, written_default.is_some()),
             redirect: RedirectPlan {
@@ -161,10 +161,20 @@ fn hook_warnings(spec: &Spec<'_>) -> Vec<String> {
         .collect()
 }
 
-fn first_container(spec: &Spec<'_>) -> Option<String> {
-    let first = spec.containers.items().first()?;
-    Some(first.name.as_str().to_owned())
+/// Spark's own container where there is one (a pod template's sidecars stand before it), else the
+/// first.
+fn default_container(spec: &Spec<'_>) -> Option<String> {
+    let containers = spec.containers.items();
+    let sparks = containers
+        .iter()
+        .find(|container| SPARK_CONTAINERS.contains(&container.name.as_str()));
+    let container = sparks.or_else(|| containers.first())?;
+    Some(container.name.as_str().to_owned())
 }
+
+/// What Spark on Kubernetes calls its containers, see
+/// <https://spark.apache.org/docs/latest/running-on-kubernetes.html#pod-template>.
+const SPARK_CONTAINERS: [&str; 2] = ["spark-kubernetes-driver", "spark-kubernetes-executor"];
 
 /// The role's ports and those whose declared name says HTTP (`http`, `http-ui`), unless excluded.
 fn http_ports(role: Role, spec: &Spec<'_>, excluded: &[Port]) -> Vec<Port> {
@@ -186,10 +196,10 @@ fn http_ports(role: Role, spec: &Spec<'_>, excluded: &[Port]) -> Vec<Port> {
     ports
 }
 
-/// The preStop sleep that Kubernetes accepts must be shorter than the pod's grace period.
+/// The preStop sleep that Kubernetes accepts must not be longer than the pod's grace period.
 fn drain_seconds(role: Role, pod: &PodView<'_>, settings: &Settings) -> Option<u32> {
     let wanted = settings.drain_seconds.unwrap_or(role.drain_seconds());
-    let longest = settings::grace_seconds(pod).saturating_sub(1).max(0);
+    let longest = settings::grace_seconds(pod).max(0);
     let drain = wanted.min(u32::try_from(longest).unwrap_or(u32::MAX));
     (drain > 0).then_some(drain)
 }

@@ -197,7 +197,7 @@ mod tests {
     use crate::pod::PodView;
     use serde_json::json;
 
-    fn checks(spec: serde_json::Value) -> Vec<(String, Check)> {
+    fn checks(spec: &serde_json::Value) -> Vec<(String, Check)> {
         let pod = json!({ "spec": spec });
         let view = PodView::from_value(&pod).expect("readable");
         let (rewrites, _) = rewrites(view.spec().expect("spec"), &[]);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_probe_keeps_testing_the_application() {
-        let found = checks(json!({"containers": [{
+        let found = checks(&json!({"containers": [{
             "name": "main",
             "ports": [{"name": "ui", "containerPort": 8080}],
             "readinessProbe": {"httpGet": {"path": "/ok?full=1", "port": "ui", "scheme": "HTTPS"}},
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn probes_that_do_not_reach_the_pods_network_stay() {
-        let found = checks(json!({"containers": [{
+        let found = checks(&json!({"containers": [{
             "name": "main",
             "readinessProbe": {"exec": {"command": ["true"]}},
             "livenessProbe": {"httpGet": {"host": "example.org", "port": 80}},
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn native_sidecars_are_probed_and_plain_init_containers_are_not() {
         let probe = json!({"tcpSocket": {"port": 1}});
-        let found = checks(json!({
+        let found = checks(&json!({
             "containers": [{"name": "main"}],
             "initContainers": [
                 {"name": "once", "readinessProbe": probe},

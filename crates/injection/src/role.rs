@@ -126,8 +126,9 @@ fn labelled(meta: &Metadata<'_>) -> Option<Role> {
     match meta.label(ROLE_LABEL)? {
         "driver" => Some(Role::Driver),
         "executor" => Some(Role::Executor),
-        "master" => Some(Role::Master),
-        "worker" => Some(Role::Worker),
+        // The `cluster-` words are the Kubeflow operator's SparkCluster.
+        "master" | "cluster-master" => Some(Role::Master),
+        "worker" | "cluster-worker" => Some(Role::Worker),
         "connect-server" => Some(Role::ConnectServer),
         "history-server" => Some(Role::HistoryServer),
         _ => None,

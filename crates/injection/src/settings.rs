@@ -132,8 +132,7 @@ impl Settings {
         }
         let grace = grace_seconds(pod);
         if let Some(drain) = self.drain_seconds
-            && i64::from(drain) >= grace
-            && drain > 0
+            && i64::from(drain) > grace
         {
             violations.push(Violation {
                 reason: Refusal::InvalidValue,
@@ -142,7 +141,7 @@ impl Settings {
                     "{drain} s of draining do not fit into the pod's grace period of {grace} s"
                 ),
                 remedy: format!(
-                    "raise spec.terminationGracePeriodSeconds above {drain} or drain for less"
+                    "raise spec.terminationGracePeriodSeconds to {drain} or drain for less"
                 ),
             });
         }

@@ -118,7 +118,7 @@ impl Rule {
             action: rule.action,
             from: rule.from,
             ports: rule.ports.map_or(Ports::Every, |ports| {
-                Ports::Only(ports.into_iter().map(PortRange::of_valid).collect())
+                Ports::Only(ports.iter().map(PortRange::of_valid).collect())
             }),
         }
     }
@@ -141,7 +141,7 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    fn of_valid(ports: AccessPorts) -> PortRange {
+    fn of_valid(ports: &AccessPorts) -> PortRange {
         PortRange {
             first: ports.port,
             last: ports.end_port.unwrap_or(ports.port),
@@ -230,4 +230,184 @@ pub enum Action {
     Allow,
     /// It is refused, whatever other rules say.
     Deny,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(spec: &Value) -> Value {
+        json!({
+            "apiVersion": "sparkmesh.dev/v1alpha1",
+            "kind": "AccessPolicy",
+            "metadata": {"name": "master", "namespace": "jobs"},
+            "spec": spec,
+        })
+    }
+
+    fn violations(spec: &Value) -> Vec<String> {
+        let violations = Policy::parse(&policy(spec)).expect_err("not valid");
+        violations.iter().map(ToString::to_string).collect()
+    }
+
+    fn port(number: u16) -> Port {
+        Port::new(number).expect("not 0")
+    }
+
+    #[test]
+    fn a_policy_says_what_is_written() {
+        let spec = json!({
+            "podSelector": {"matchLabels": {"component": "spark-master"}},
+            "tls": {"portModes": [
+                {"port": 8080, "mode": "Permissive", "until": "2026-12-31T00:00:00Z"},
+            ]},
+            "rules": [{
+                "name": "workers",
+                "action": "Allow",
+                "from": [
+                    {"serviceAccount": {"name": "spark-worker"}},
+                    {"sameApplication": {}},
+                    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+                ],
+                "ports": [{"port": 7077}, {"port": 40000, "endPort": 40100}],
+            }, {
+                "name": "strangers",
+                "action": "Deny",
+                "from": [{"spiffeID": "spiffe://other/ns/a/sa/b"}],
+            }],
+        });
+        let until = "2026-12-31T00:00:00Z".parse().expect("a moment");
+        let expected = Policy {
+            namespace: Some("jobs".to_owned()),
+            name: "master".to_owned(),
+            selector: [("component".to_owned(), "spark-master".to_owned())].into(),
+            enforcement: Enforcement::Enforce,
+            tls: Tls {
+                min_version: TlsVersion::Tls13,
+                otherwise: Plaintext::Refused,
+                ports: [(port(8080), Plaintext::AllowedUntil(until))].into(),
+            },
+            rules: vec![
+                Rule {
+                    name: "workers".to_owned(),
+                    action: Action::Allow,
+                    from: vec![
+                        Peer::ServiceAccount {
+                            namespace: None,
+                            name: "spark-worker".to_owned(),
+                        },
+                        Peer::SameApplication {},
+                        Peer::IpBlock(IpBlock {
+                            cidr: "10.0.0.0/8".parse().expect("a network"),
+                            except: vec!["10.1.0.0/16".parse().expect("a network")],
+                        }),
+                    ],
+                    ports: Ports::Only(vec![
+                        PortRange {
+                            first: port(7077),
+                            last: port(7077),
+                        },
+                        PortRange {
+                            first: port(40000),
+                            last: port(40100),
+                        },
+                    ]),
+                },
+                Rule {
+                    name: "strangers".to_owned(),
+                    action: Action::Deny,
+                    from: vec![Peer::SpiffeId(
+                        "spiffe://other/ns/a/sa/b".parse().expect("an identity"),
+                    )],
+                    ports: Ports::Every,
+                },
+            ],
+        };
+        assert_eq!(Policy::parse(&policy(&spec)), Ok(expected));
+    }
+
+    #[test]
+    fn a_range_has_both_its_ends() {
+        let range = PortRange {
+            first: port(40000),
+            last: port(40100),
+        };
+        assert!(range.has(port(40000)) && range.has(port(40100)));
+        assert!(!range.has(port(39999)) && !range.has(port(40101)));
+    }
+
+    #[test]
+    fn every_violation_is_told_at_once() {
+        let spec = json!({
+            "podSelector": {"matchLabels": {"-": "x", "component": null}},
+            "rules": [
+                {"name": "r", "from": [{"anyAuthenticated": {"really": true}}, {}]},
+                {"name": "r", "action": "Allow", "from": [], "ports": null},
+            ],
+        });
+        assert_eq!(
+            violations(&spec),
+            [
+                "spec.podSelector.matchLabels[component]: null is not a text; remove the field, \
+                 or give it a value [wrong-type]",
+                "spec.podSelector.matchLabels: has a label that no pod can have; write keys such \
+                 as app.kubernetes.io/name, each with a value of letters, digits, -, _ and . \
+                 [selector-labels]",
+                "spec.rules[1].name: \"r\" is there twice; remove one of the two, or name it \
+                 otherwise [duplicate]",
+                "spec.rules[0].action: is missing; add it [missing-field]",
+                "spec.rules[0].from[0].anyAuthenticated.really: is not a field here; remove it; \
+                 nothing can be said here [unknown-field]",
+                "spec.rules[0].from[1]: says no peer, or more than one; write exactly one of \
+                 serviceAccount, namespace, spiffeID, anyAuthenticated, sameApplication, \
+                 ipBlock, and a list item for each further peer [one-peer]",
+                "spec.rules[1].from: is empty, which does not mean everything; name at least one \
+                 [empty]",
+                "spec.rules[1].ports: null is not a list; remove the field, or give it a value \
+                 [wrong-type]",
+            ]
+        );
+    }
+
+    /// The API server lets these pass: its CEL cannot say them within its budget, or it drops
+    /// the null.
+    #[test]
+    fn the_parser_is_stricter_than_the_api_server_in_these() {
+        let with_peer = |peer: Value| {
+            json!({
+                "podSelector": {},
+                "rules": [{"name": "r", "action": "Allow", "from": [peer]}],
+            })
+        };
+        for (spec, path) in [
+            (
+                json!({"podSelector": {"matchLabels": null}}),
+                "spec.podSelector.matchLabels:",
+            ),
+            (
+                json!({"podSelector": {"matchLabels": {"a b": "x"}}}),
+                "spec.podSelector.matchLabels:",
+            ),
+            (
+                with_peer(json!({"spiffeID": "spiffe://a/ns/../sa/b"})),
+                "spec.rules[0].from[0].spiffeID:",
+            ),
+            (
+                with_peer(json!({"ipBlock": {"cidr": "10.1.2.3/8"}})),
+                "spec.rules[0].from[0].ipBlock.cidr:",
+            ),
+            (
+                with_peer(json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"]}})),
+                "spec.rules[0].from[0].ipBlock:",
+            ),
+            (
+                with_peer(json!({"namespace": null, "sameApplication": {}})),
+                "spec.rules[0].from[0].namespace:",
+            ),
+        ] {
+            let found = violations(&spec);
+            assert!(found.iter().any(|line| line.starts_with(path)), "{found:?}");
+        }
+    }
 }

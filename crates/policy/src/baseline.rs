@@ -3,6 +3,11 @@
 //! Decides what a `MeshBaseline` means, and refuses one that is not wholly valid. Knows nothing
 //! of pods or policies.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl prints the fields' comments as plain text, where backticks only disturb"
+)]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -163,4 +168,198 @@ pub struct Exclusions {
     #[serde(rename = "outboundCIDRs")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub outbound_cidrs: Vec<Cidr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn baseline(spec: &Value) -> Value {
+        json!({
+            "apiVersion": "sparkmesh.dev/v1alpha1",
+            "kind": "MeshBaseline",
+            "metadata": {"name": "default"},
+            "spec": spec,
+        })
+    }
+
+    fn violations(object: &Value) -> Vec<String> {
+        let violations = Baseline::parse(object).expect_err("not valid");
+        violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn no_baseline_and_an_empty_one_are_the_same() {
+        let parsed = Baseline::parse(&baseline(&json!({}))).expect("valid");
+        assert_eq!(parsed, Baseline::default());
+        assert_eq!(
+            parsed,
+            Baseline {
+                trust_domain: "cluster.local".to_owned(),
+                tls: TlsFloor {
+                    min_version: TlsVersion::Tls13,
+                    permissive: Permissive::Never,
+                },
+                access: DefaultAccess::SameNamespace,
+                identities: ServiceAccounts::Any,
+                opt_out: OptOut::Deny,
+                exclusions: Exclusions::default(),
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_said_holds_and_the_rest_is_default() {
+        let spec = json!({
+            "access": {"default": "Deny"},
+            "tls": {"permissive": "UntilExpiry"},
+            "injection": {"exclusions": {"inboundPorts": [22], "outboundCIDRs": ["10.0.0.0/8"]}},
+        });
+        let parsed = Baseline::parse(&baseline(&spec)).expect("valid");
+        let expected = Baseline {
+            access: DefaultAccess::Deny,
+            tls: TlsFloor {
+                permissive: Permissive::UntilExpiry,
+                ..TlsFloor::default()
+            },
+            exclusions: Exclusions {
+                inbound_ports: vec![Port::new(22).expect("a port")],
+                outbound_ports: Vec::new(),
+                outbound_cidrs: vec!["10.0.0.0/8".parse().expect("a network")],
+            },
+            ..Baseline::default()
+        };
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn every_violation_is_told_at_once_with_place_and_remedy() {
+        let mut object = baseline(&json!({
+            "trustDomain": "Cluster.Local",
+            "tls": {"minVersion": "TLS12", "min_version": "TLS13"},
+            "access": "Deny",
+            "injection": {"exclusions": {
+                "inboundPorts": [0, 15006, "80", 8080.5],
+                "outboundCIDRs": ["10.1.2.3/8"],
+            }},
+        }));
+        object["metadata"]["name"] = json!("mine");
+        object["sepc"] = json!({});
+        assert_eq!(
+            violations(&object),
+            [
+                "sepc: is not a field here; remove it; the fields here are apiVersion, kind, \
+                 metadata, spec, status [unknown-field]",
+                "metadata.name: \"mine\" is not the name of the one baseline; name the object \
+                 `default` [baseline-name]",
+                "spec.access: \"Deny\" is not an object; write an object [wrong-type]",
+                "spec.injection.exclusions.inboundPorts[0]: 0 is out of range; write a number \
+                 from 1 to 65535 [out-of-range]",
+                "spec.injection.exclusions.inboundPorts[2]: \"80\" is not a whole number; write \
+                 a whole number [wrong-type]",
+                "spec.injection.exclusions.inboundPorts[3]: 8080.5 is not a whole number; write \
+                 a whole number [wrong-type]",
+                "spec.injection.exclusions.inboundPorts: has a port that the proxy keeps for \
+                 itself; remove 15001, 15006, 15021 and 15090 from the list [reserved-port]",
+                "spec.injection.exclusions.outboundCIDRs[0]: \"10.1.2.3/8\" is not a network \
+                 without host bits; write 10.0.0.0/8 [malformed]",
+                "spec.tls.minVersion: \"TLS12\" is not one of its values; write TLS13 \
+                 [unsupported-value]",
+                "spec.tls.min_version: is not a field here; write minVersion [unknown-field]",
+                "spec.trustDomain: \"Cluster.Local\" is not a DNS name in lower case; write the \
+                 exact name, of lower-case letters, digits, - and .; there are no wildcards \
+                 [dns-name]",
+            ]
+        );
+    }
+
+    #[test]
+    fn objects_that_are_no_baseline_are_refused() {
+        for object in [
+            json!(null),
+            json!([]),
+            json!("x"),
+            json!({}),
+            json!({"spec": {}}),
+        ] {
+            assert!(Baseline::parse(&object).is_err(), "{object}");
+        }
+        let mut other = baseline(&json!({}));
+        other["apiVersion"] = json!("sparkmesh.dev/v1");
+        other["kind"] = json!("AccessPolicy");
+        assert_eq!(violations(&other).len(), 2);
+        let mut generated = baseline(&json!({}));
+        generated["metadata"] = json!({"generateName": "default"});
+        assert!(Baseline::parse(&generated).is_err());
+    }
+
+    #[test]
+    fn null_is_the_default_where_the_api_server_takes_it_for_that() {
+        let spec = json!({"tls": null, "injection": {"exclusions": {"inboundPorts": null}}});
+        assert_eq!(Baseline::parse(&baseline(&spec)), Ok(Baseline::default()));
+    }
+
+    /// JSON that comes near to a baseline, and some that does not.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let words = [
+            "apiVersion",
+            "kind",
+            "metadata",
+            "name",
+            "spec",
+            "tls",
+            "minVersion",
+            "TLS13",
+            "access",
+            "default",
+            "injection",
+            "exclusions",
+            "inboundPorts",
+            "outboundCIDRs",
+            "rules",
+            "from",
+            "ports",
+            "port",
+            "endPort",
+            "until",
+            "podSelector",
+            "matchLabels",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            proptest::sample::select(words.to_vec()).prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            let key = prop_oneof![
+                proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+                ".{0,5}",
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(key, inner, 0..6)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_makes_the_parsers_panic_or_pass_in_silence(object in any_json()) {
+            for parsed in [
+                Baseline::parse(&baseline(&object)).map(drop),
+                Baseline::parse(&object).map(drop),
+                crate::access::Policy::parse(&object).map(drop),
+            ] {
+                if let Err(violations) = parsed {
+                    prop_assert!(!violations.is_empty());
+                }
+            }
+        }
+    }
 }

@@ -22,6 +22,18 @@ pub struct Violation {
     pub remedy: String,
 }
 
+impl Violation {
+    /// Whether the value at the path is itself misshapen, not only a part of it.
+    pub(crate) fn is_of(&self, path: &FieldPath) -> bool {
+        match self.code {
+            Code::UnknownField | Code::MissingField => {
+                self.path.0.split_last().map(|(_, parent)| parent) == Some(&path.0)
+            }
+            _ => self.path == *path,
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Violation {
@@ -121,12 +133,6 @@ impl FieldPath {
     #[must_use]
     pub fn field(&self, name: &str) -> FieldPath {
         self.to(Segment::Field(name.to_owned()))
-    }
-
-    /// The steps from the root.
-    #[must_use]
-    pub fn segments(&self) -> &[Segment] {
-        &self.0
     }
 }
 

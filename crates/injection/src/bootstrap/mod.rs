@@ -26,6 +26,11 @@ pub const TRUST_BUNDLE: &str = "ca";
 /// Name of the network RBAC filter in front of every inbound port, as asked for by ECDS.
 pub const INBOUND_RBAC: &str = "rbac";
 
+/// The argument that must stand beside the bootstrap. With hot restart Envoy listens on an abstract
+/// socket and keeps a file in `/dev/shm`, both shared with the pod's other containers: any of them
+/// could stop the proxy or keep it from starting again.
+pub const NO_HOT_RESTART: &str = "--disable-hot-restart";
+
 /// Where the control plane is and how the proxy knows it for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {

@@ -166,7 +166,7 @@ fn push_cluster(out: &mut String, index: usize, target: Target<'_>) {
             }
         }
         Target::Tcp { seconds, .. } => {
-            push_health_check(out, seconds, format_args!("tcpHealthCheck: {{}}"))
+            push_health_check(out, seconds, format_args!("tcpHealthCheck: {{}}"));
         }
         Target::Grpc {
             service, seconds, ..

@@ -3,10 +3,18 @@
 use serde::Deserialize;
 
 use super::{Field, IntOrStr, Str};
+use crate::read_from_maps_only;
+
+read_from_maps_only!(
+    Probe<'a>,
+    HttpGetAction<'a>,
+    TcpSocketAction<'a>,
+    GrpcAction<'a>
+);
 
 /// A probe: one handler, and a time-out.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Probe<'a> {
     /// Ask over HTTP or HTTPS.
     #[serde(borrow, default)]
@@ -24,6 +32,7 @@ pub struct Probe<'a> {
 
 /// `httpGet`
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct HttpGetAction<'a> {
     /// Path and query; `/` where nothing is said.
     #[serde(borrow, default)]
@@ -41,6 +50,7 @@ pub struct HttpGetAction<'a> {
 
 /// `tcpSocket`
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct TcpSocketAction<'a> {
     /// The port, by number or name.
     #[serde(borrow, default)]
@@ -52,6 +62,7 @@ pub struct TcpSocketAction<'a> {
 
 /// `grpc`
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct GrpcAction<'a> {
     /// The port's number.
     #[serde(default)]

@@ -6,6 +6,15 @@
 //! object, and makes it invalid where it is read. `kubectl apply` drops nulls before it sends
 //! them; only a reading of the file itself (the audit) sees those.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl prints these comments as plain text, where backticks only disturb"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns of the same type are told apart by their names"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

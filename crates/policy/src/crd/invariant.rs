@@ -201,9 +201,10 @@ impl Invariant {
     /// A rule about a change of the value is kept by every value.
     pub(super) fn holds(self, value: &Value) -> bool {
         match self {
-            Invariant::BaselineName => {
-                text(&value["metadata"]["name"]).is_none_or(|name| name == "default")
-            }
+            Invariant::BaselineName => match text(&value["metadata"]["name"]) {
+                Some(name) => name == "default",
+                None => value["metadata"]["generateName"].is_null(),
+            },
             Invariant::DnsName => text(value).is_none_or(is_dns_subdomain),
             Invariant::DnsLabel => text(value).is_none_or(is_dns_label),
             Invariant::TrustDomainImmutable => true,

@@ -1,5 +1,14 @@
 //! The wire form of `MeshBaseline`. Its documentation comments are what `kubectl explain` prints.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl prints these comments as plain text, where backticks only disturb"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns of the same type are told apart by their names"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;

@@ -83,7 +83,7 @@ fn check_head<K: Defined>(object: &Value, check: &mut Check) -> Option<(String, 
     if name.is_none() && text(metadata, &at, "generateName", check).is_none() {
         check.missing(&at, "name");
     }
-    check.invariants(K::schema(), object, &at.field("name"));
+    check.invariants(K::schema(), object, &at.field("name"), &metadata["name"]);
     Some((name.unwrap_or_default(), namespace))
 }
 

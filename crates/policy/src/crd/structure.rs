@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Invariant;
-use crate::cidr::Cidr;
+use crate::cidr::{Cidr, CidrError};
 use crate::violation::{Code, FieldPath, Segment, Violation, clip, shown};
 
 /// Gives every field that is left out, or null without being nullable, its default.
@@ -72,18 +72,26 @@ impl Check {
                 self.wrong_type(path, value, expected);
             }
         }
-        // What is wrong in itself needs no second complaint about how it fits together.
-        if self.violations.len() == before {
-            self.invariants(schema, value, path);
+        let broken = self.violations[before..].iter().any(|v| v.is_of(path));
+        // What is misshapen itself needs no second complaint about how it fits together.
+        if !broken {
+            self.invariants(schema, value, path, value);
         }
     }
 
-    /// Complains about the rules that the schema states at this very value.
-    pub(super) fn invariants(&mut self, schema: &JSONSchemaProps, value: &Value, path: &FieldPath) {
+    /// Complains about the rules that the schema states at this very value; `culprit`, at `path`,
+    /// is what the complaints show.
+    pub(super) fn invariants(
+        &mut self,
+        schema: &JSONSchemaProps,
+        value: &Value,
+        path: &FieldPath,
+        culprit: &Value,
+    ) {
         let rules = schema.x_kubernetes_validations.iter().flatten();
         for invariant in rules.filter_map(|rule| Invariant::of_cel(&rule.rule)) {
             if !invariant.holds(value) {
-                self.violations.push(invariant.violation(path, value));
+                self.violations.push(invariant.violation(path, culprit));
             }
         }
     }
@@ -104,13 +112,12 @@ impl Check {
         }
         for (name, value) in fields {
             let property = schema.properties.as_ref().and_then(|known| known.get(name));
-            match property {
-                Some(property) => self.value(property, value, &path.field(name)),
-                None => {
-                    let known = schema.properties.iter().flatten();
-                    let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
-                    self.unknown(path, name, &known);
-                }
+            if let Some(property) = property {
+                self.value(property, value, &path.field(name));
+            } else {
+                let known = schema.properties.iter().flatten();
+                let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
+                self.unknown(path, name, &known);
             }
         }
     }
@@ -170,11 +177,15 @@ impl Check {
         match schema.format.as_deref() {
             Some("cidr") => {
                 if let Err(error) = Cidr::from_str(text) {
+                    let remedy = match &error {
+                        CidrError::HostBits { network, .. } => format!("write {network}"),
+                        CidrError::Malformed(_) => "write it like 10.0.0.0/8".to_owned(),
+                    };
                     self.add(
                         Code::Malformed,
                         path.clone(),
                         format!("\"{}\" is not a network without host bits", clip(text)),
-                        clip(&error.to_string()),
+                        remedy,
                     );
                 }
             }
@@ -332,4 +343,33 @@ fn is_rfc3339(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_and_time_has_all_its_parts() {
+        for text in [
+            "2026-12-31T00:00:00Z",
+            "2026-12-31T23:59:59.5+01:00",
+            "2024-02-29T00:00:00-05:30",
+        ] {
+            assert!(is_rfc3339(text), "{text:?}");
+        }
+        for text in [
+            "",
+            "2026-12-31",
+            "2026-12-31T00:00Z",
+            "2026-12-31T00:00:00",
+            "2026-12-31 00:00:00Z",
+            "2026-12-31T00:00:00.Z",
+            "2026-12-31T00:00:00+01",
+            "2026-02-30T00:00:00Z",
+            "2026-12-31T24:00:00Z",
+            "+002026-12-31T00:00:00Z",
+            "2026-12-31T00:00:00Z[UTC]",
+            "2026-12-31T00:00:0\u{ff10}Z",
+        ] {
+            assert!(!is_rfc3339(text), "{text:?}");
+        }
+    }
+}

@@ -79,7 +79,7 @@ pub(crate) fn case_12_a_namespace_without_its_label(mesh: &Installation<'_>) {
     let before = mesh.api.find(&Kind::core("Pod"), namespace, "before");
     assert!(admission::is_injected(&before.expect("it stays")));
     say(
-        "note   a tenant who may edit the namespace can take it out of the mesh: nothing guards the label yet",
+        "note  a tenant who may edit the namespace can take it out of the mesh: nothing guards the label yet",
     );
 }
 
@@ -95,17 +95,13 @@ pub(crate) fn case_13_the_nodes_network(mesh: &Installation<'_>) {
 
 pub(crate) fn case_14_what_only_looks_injected(mesh: &Installation<'_>) {
     let honest = injects(mesh, &pod(TEAM, "abuse"));
-    let ours = |pod: &Value| {
-        let list = pod["spec"]["initContainers"]
-            .as_array()
-            .expect("injected")
-            .clone();
-        let annotation = pod["metadata"]["annotations"][names::INJECTED_ANNOTATION].clone();
-        // Each pod's token volume is named by chance.
-        (
-            list.into_iter().map(without_mounts).collect::<Vec<_>>(),
-            annotation,
-        )
+    let assert_ours = |pod: &Value| {
+        let ours = |pod: &Value| {
+            let list = &admission::without_account(pod)["spec"]["initContainers"];
+            let annotation = &pod["metadata"]["annotations"][names::INJECTED_ANNOTATION];
+            json!([list[0], list[1], annotation])
+        };
+        admission::assert_equal("ours", &ours(pod), &ours(&honest));
     };
 
     for name in [names::INIT_CONTAINER, names::PROXY_CONTAINER] {
@@ -118,12 +114,12 @@ pub(crate) fn case_14_what_only_looks_injected(mesh: &Installation<'_>) {
     }
     let annotated =
         in_metadata(&json!({"annotations": {names::INJECTED_ANNOTATION: "0123456789abcdef"}}));
-    assert_eq!(ours(&injects(mesh, &annotated)), ours(&honest));
+    assert_ours(&injects(mesh, &annotated));
 
     // Our images, and a proxy that does nothing.
     let mut hollow = as_written(&honest);
     hollow["spec"]["initContainers"][1]["args"] = json!(["--version"]);
-    assert_eq!(ours(&injects(mesh, &hollow)), ours(&honest));
+    assert_ours(&injects(mesh, &hollow));
     // Our images, behind an init container that has the network to itself.
     let mut late = as_written(&honest);
     let list = late["spec"]["initContainers"]
@@ -138,25 +134,12 @@ pub(crate) fn case_14_what_only_looks_injected(mesh: &Installation<'_>) {
     // A proxy with the rights to undo the redirection.
     let mut strong = as_written(&honest);
     strong["spec"]["initContainers"][1]["securityContext"] = json!({"privileged": true});
-    assert_eq!(ours(&injects(mesh, &strong)), ours(&honest));
+    assert_ours(&injects(mesh, &strong));
     // More than we put there.
     let mut more = as_written(&honest);
     more["spec"]["initContainers"][1]["env"] =
         json!([{"name": "LD_PRELOAD", "value": "/tmp/x.so"}]);
-    assert_eq!(ours(&injects(mesh, &more)), ours(&honest));
-}
-
-fn without_mounts(mut container: Value) -> Value {
-    let mounts = container["volumeMounts"].as_array_mut();
-    if let Some(mounts) = mounts {
-        mounts.retain(|it| {
-            !it["name"]
-                .as_str()
-                .unwrap_or_default()
-                .starts_with("kube-api-access")
-        });
-    }
-    container
+    assert_ours(&injects(mesh, &more));
 }
 
 /// A stored pod as a manifest, without what the API server adds.

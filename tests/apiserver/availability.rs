@@ -27,7 +27,7 @@ pub(crate) fn without_any_webhook_nothing_gets_in_uninjected(mesh: &mut Installa
         assert!(refused.message.contains(told), "{refused}");
         refused.message
     };
-    say(&format!("note   with both webhooks dead: {}", closed(mesh)));
+    say(&format!("note  with both webhooks dead: {}", closed(mesh)));
     for number in [0, 1] {
         mesh.tell_readiness(number, false);
     }
@@ -91,7 +91,7 @@ pub(crate) fn a_burst_that_one_replica_does_not_survive(mesh: &mut Installation<
     stored.iter().for_each(admission::assert_injected);
     let example = failed.first().map_or("none", String::as_str);
     say(&format!(
-        "note   burst: {created} of {PODS} created, all injected; {} failed, such as: {example}",
+        "note  burst: {created} of {PODS} created, all injected; {} failed, such as: {example}",
         failed.len()
     ));
 
@@ -159,7 +159,7 @@ pub(crate) fn certificates_rotate_under_load_without_a_failed_creation(mesh: &In
     assert_eq!(stored.len(), load.created);
     stored.iter().for_each(admission::assert_injected);
     say(&format!(
-        "note   rotation: {} pods created, no creation failed",
+        "note  rotation: {} pods created, no creation failed",
         load.created
     ));
 }

@@ -1,6 +1,8 @@
 //! Every pod of `tests/pods` that a server takes: what the webhook makes of it is what `sparkmesh
 //! inject` makes of it, and the API server takes that, too.
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,100 +17,98 @@ use crate::installation::{Installation, decoded};
 use crate::review::review;
 use crate::{PLAIN, TEAM};
 
-/// What came of one document.
-enum Outcome {
+/// What both made of one document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    /// And the API server accepts the result.
     Injected,
-    /// As the pod of a node's file.
-    Skipped,
     Refused,
-    /// A workload or something else, which no webhook of ours sees.
-    Passed,
+    /// As a pod that mirrors a node's file.
+    Skipped,
+    /// A workload or something else: `inject` alone saw it, and the API server accepts the result.
+    NoPod,
 }
 
 pub(crate) fn webhook_and_offline_agree_and_the_server_accepts(mesh: &Installation<'_>) {
-    let mut wrong = Vec::new();
-    let (mut injected, mut skipped, mut refused, mut passed) = (0, 0, 0, 0);
+    let mut tally: BTreeMap<Verdict, usize> = BTreeMap::new();
+    let (mut wrong, mut strict) = (Vec::new(), Vec::new());
     for file in files() {
-        let name = file
-            .strip_prefix(repository())
-            .expect("inside")
-            .display()
-            .to_string();
+        let name = file.file_name().expect("a file").to_string_lossy();
         for document in documents(&file) {
-            let expect_refusal = name.contains("/refused-");
-            let tried = catch_unwind(AssertUnwindSafe(|| {
-                go_through(mesh, &document, expect_refusal)
-            }));
-            match tried {
-                Ok(Ok(Outcome::Injected)) => injected += 1,
-                Ok(Ok(Outcome::Skipped)) => skipped += 1,
-                Ok(Ok(Outcome::Refused)) => refused += 1,
-                Ok(Ok(Outcome::Passed)) => passed += 1,
-                Ok(Err(error)) => wrong.push(format!("{name}: {error}")),
-                Err(panic) => {
-                    let said = panic.downcast_ref::<String>().map(String::as_str);
-                    wrong.push(format!("{name}: {}", said.unwrap_or("see above")));
+            let judged = catch_unwind(AssertUnwindSafe(|| judged(mesh, &document)));
+            match judged.unwrap_or_else(|panic| Err(said(panic.as_ref()))) {
+                Err(error) => wrong.push(format!("{name}: {error}")),
+                Ok(verdict) => {
+                    *tally.entry(verdict).or_default() += 1;
+                    match (name.starts_with("refused-"), verdict) {
+                        (true, Verdict::Refused) => {}
+                        (true, other) => wrong.push(format!("{name}: {other:?}")),
+                        (false, Verdict::Refused) => strict.push(name.to_string()),
+                        (false, _) => {}
+                    }
                 }
             }
         }
     }
+    let refused = strict.join(", ");
     say(&format!(
-        "note   pods tried: {injected} injected alike by both and accepted, {skipped} skipped and \
-         {refused} refused by both, {passed} workloads and others accepted as inject wrote them, {} wrong",
+        "note  collected pods: {tally:?}, {} wrong",
         wrong.len()
     ));
-    assert!(
-        wrong.is_empty(),
-        "{} wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    say(&format!(
+        "note  refused without a name that says so: {refused}"
+    ));
+    let wrong_ones = wrong.join("\n");
+    assert!(wrong.is_empty(), "{} wrong:\n{wrong_ones}", wrong.len());
+    assert!(tally[&Verdict::Injected] > 150, "{tally:?}");
 }
 
-fn go_through(mesh: &Installation<'_>, document: &Value, refusal: bool) -> Result<Outcome, String> {
-    if document["kind"] != "Pod" {
-        let offline = admission::try_injected_offline(mesh, &moved(document, PLAIN));
-        return match (offline, refusal) {
-            (Err(_), true) => Ok(Outcome::Refused),
-            (Err(said), false) => Err(format!("inject: {said}")),
-            (Ok(_), true) => Err("inject does not refuse it".to_owned()),
-            (Ok(offline), false) => match mesh.api.create_dry(&offline) {
-                Ok(_) => Ok(Outcome::Passed),
-                Err(refused) => Err(format!("the API server: {refused}")),
-            },
-        };
-    }
+/// An error where they do not agree, or the API server does not take what `inject` made.
+fn judged(mesh: &Installation<'_>, document: &Value) -> Result<Verdict, String> {
     let pod = moved(document, TEAM);
     let offline = admission::try_injected_offline(mesh, &pod);
-    match (mesh.api.create_dry(&pod), refusal) {
-        (Err(refused), true) => {
-            let ours = refused.message.contains("denied the request: sparkmesh: ");
-            match (ours, offline) {
-                (true, Err(_)) => Ok(Outcome::Refused),
-                (false, _) => Err(format!("not ours: {refused}")),
-                (true, Ok(_)) => Err(format!("inject does not refuse it; the webhook: {refused}")),
-            }
-        }
-        (Ok(_), true) => Err("the webhook does not refuse it".to_owned()),
-        (Err(refused), false) => Err(format!("the webhook: {refused}")),
-        (Ok(stored), false) => {
-            let offline = offline.map_err(|said| format!("inject: {said}"))?;
+    let accepted = |offline: &Value| {
+        let stored = mesh.api.create_dry(&moved(offline, PLAIN));
+        stored.map_err(|refused| format!("the API server: {refused}"))
+    };
+    if document["kind"] != "Pod" {
+        return match offline {
+            Ok(offline) => accepted(&offline).map(|_| Verdict::NoPod),
+            Err(_) => Ok(Verdict::Refused),
+        };
+    }
+    match (mesh.api.create_dry(&pod), offline) {
+        (Ok(stored), Ok(offline)) => {
             let reviewed = reviewed(mesh, &pod);
             admission::assert_equal("inject and the webhook differ: pod", &offline, &reviewed);
             if offline == pod {
-                assert!(
-                    !admission::is_injected(&stored),
-                    "the second look is another"
-                );
-                return Ok(Outcome::Skipped);
+                assert!(!admission::is_injected(&stored), "once so, once so");
+                return Ok(Verdict::Skipped);
             }
             admission::assert_injected(&stored);
-            let accepted = mesh.api.create_dry(&moved(&offline, PLAIN));
-            let accepted = accepted.map_err(|refused| format!("the API server: {refused}"))?;
-            admission::assert_same(&stored, &accepted);
-            Ok(Outcome::Injected)
+            admission::assert_same(&stored, &accepted(&offline)?);
+            Ok(Verdict::Injected)
         }
+        (Err(refused), Err(said)) => {
+            let reasons = admission::reasons(&refused.message);
+            let alike = reasons
+                .iter()
+                .all(|reason| said.contains(&format!("[{reason}]")));
+            match refused.message.contains("denied the request: sparkmesh: ") && alike {
+                true => Ok(Verdict::Refused),
+                false => Err(format!("the webhook: {refused}; inject: {said}")),
+            }
+        }
+        (Err(refused), Ok(_)) => Err(format!("inject does not refuse it; the webhook: {refused}")),
+        (Ok(_), Err(said)) => Err(format!("the webhook does not refuse it; inject: {said}")),
     }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic")
+        .to_owned()
 }
 
 /// The very same pod, patched as the webhook says.

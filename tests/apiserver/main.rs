@@ -130,8 +130,8 @@ const STEPS: [(&str, Step); 27] = [
         "collected pods: webhook and inject agree, the server accepts",
         |mesh| collection::webhook_and_offline_agree_and_the_server_accepts(mesh),
     ),
-    ("bytes added to a stored pod", |mesh| {
-        footprint::injection_adds_little_to_a_stored_worker(mesh)
+    ("what injection adds to stored pods is bounded", |mesh| {
+        footprint::what_injection_adds_to_stored_pods_is_bounded(mesh)
     }),
     ("case 31: certificates rotate under load", |mesh| {
         availability::certificates_rotate_under_load_without_a_failed_creation(mesh)
@@ -161,10 +161,10 @@ impl Steps {
         let outcome = catch_unwind(AssertUnwindSafe(step));
         let took = began.elapsed().as_secs_f32();
         match outcome {
-            Ok(()) => say(&format!("ok     {name} ({took:.1} s)")),
+            Ok(()) => say(&format!("ok    {name} ({took:.1} s)")),
             // The panic has been told where it happened.
             Err(_) => {
-                say(&format!("FAILED {name} ({took:.1} s)"));
+                say(&format!("FAIL  {name} ({took:.1} s)"));
                 self.failed.push(name);
             }
         }

@@ -1,7 +1,7 @@
 //! Other mutating webhooks in the cluster, before and after ours. The neighbour here is a real one:
 //! HTTPS in the cluster's network, registered with the API server.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -22,7 +22,6 @@ use crate::cluster::eventually;
 use crate::installation::Installation;
 
 const ADDRESS: &str = "198.51.100.1";
-const PORT: u16 = 9443;
 /// On every pod that went through the neighbour.
 const MARK: &str = "example.com/neighbour";
 /// Webhooks are called in the order of their configurations' names.
@@ -96,7 +95,8 @@ fn assert_did_its_work(habit: &str, order: &str, stored: &Value) {
 }
 
 struct Server {
-    handle: Handle<std::net::SocketAddr>,
+    handle: Handle<SocketAddr>,
+    address: SocketAddr,
     certificate: String,
 }
 
@@ -105,7 +105,8 @@ impl Server {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![ADDRESS.to_owned()]).expect("a name");
         let certificate = params.self_signed(&key).expect("self-signed").pem();
-        let listener = TcpListener::bind((ADDRESS, PORT)).expect("the bench's address");
+        let listener = TcpListener::bind((ADDRESS, 0)).expect("the bench's address");
+        let address = listener.local_addr().expect("bound");
         listener.set_nonblocking(true).expect("possible");
         let handle = Handle::new();
         let serve = {
@@ -127,6 +128,7 @@ impl Server {
         runtime.spawn(serve);
         Server {
             handle,
+            address,
             certificate,
         }
     }
@@ -148,7 +150,7 @@ impl Server {
                 "sideEffects": "None",
                 "failurePolicy": "Fail",
                 "clientConfig": {
-                    "url": format!("https://{ADDRESS}:{PORT}/{habit}"),
+                    "url": format!("https://{}/{habit}", self.address),
                     "caBundle": STANDARD.encode(&self.certificate),
                 },
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": TEAM}},

@@ -71,7 +71,7 @@ pub(crate) fn of_a_bare_pod_are_told_by_kubectl_and_on_the_namespace(mesh: &Inst
     let Output { status, stderr, .. } = mesh.cluster.try_kubectl(&["create", "-f", path]);
     assert!(!status.success());
     let said = String::from_utf8(stderr).expect("text");
-    say(&format!("note   kubectl says: {}", said.trim_end()));
+    say(&format!("note  kubectl says: {}", said.trim_end()));
     assert!(
         said.starts_with("Error from server (Forbidden): "),
         "{said}"

@@ -230,10 +230,10 @@ pub(crate) fn assert_equal(what: &str, one: &Value, other: &Value) {
 fn difference(one: &Value, other: &Value) -> Option<String> {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
-            let keys = one
+            let mut keys = one
                 .keys()
                 .chain(other.keys().filter(|key| !one.contains_key(*key)));
-            keys.filter_map(|key| {
+            keys.find_map(|key| {
                 let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
                 let (one, other) = (
                     value(one).unwrap_or_default(),
@@ -241,13 +241,10 @@ fn difference(one: &Value, other: &Value) -> Option<String> {
                 );
                 Some(format!(".{key}{}", difference(&one, &other)?))
             })
-            .next()
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
-            let pairs = one.iter().zip(other).enumerate();
-            pairs
-                .filter_map(|(i, (one, other))| Some(format!("[{i}]{}", difference(one, other)?)))
-                .next()
+            let mut pairs = one.iter().zip(other).enumerate();
+            pairs.find_map(|(i, (one, other))| Some(format!("[{i}]{}", difference(one, other)?)))
         }
         (one, other) if one == other => None,
         (one, other) => Some(format!(": {one:.300} is not {other:.300}")),

@@ -59,6 +59,35 @@ pub(crate) fn without_any_webhook_nothing_gets_in_uninjected(mesh: &mut Installa
     admission::injects(mesh, &pod(TEAM, "back"));
 }
 
+/// As in a roll-out: the pod is told to end and taken out of the Service at the same moment, and
+/// which of both gets about first is open.
+pub(crate) fn a_replica_ends_in_order_without_a_failed_creation(mesh: &mut Installation<'_>) {
+    let namespace = "roll-out";
+    make_namespace(mesh.api, namespace, true);
+    for number in [0, 1] {
+        let mut process = mesh.take(number);
+        let mut load = Load::of(mesh, namespace, number * 10_000);
+        load.create(20);
+        std::thread::scope(|scope| {
+            let ending = scope.spawn(|| process.terminate());
+            mesh.tell_readiness(number, false);
+            while !ending.is_finished() {
+                load.create(10);
+            }
+            let status = ending.join().expect("it ended");
+            assert!(status.success(), "{status}");
+        });
+        load.create(20);
+        mesh.start(number);
+    }
+    let stored = stored(mesh, namespace);
+    stored.iter().for_each(admission::assert_injected);
+    say(&format!(
+        "note  roll-out: {} pods created, no creation failed",
+        stored.len()
+    ));
+}
+
 /// A job of 500 executors whose creation meets the sudden end of a webhook.
 pub(crate) fn a_burst_that_one_replica_does_not_survive(mesh: &mut Installation<'_>) {
     const PODS: usize = 500;
@@ -115,11 +144,7 @@ pub(crate) fn certificates_rotate_under_load_without_a_failed_creation(mesh: &In
     const TAKEN: &str = r#"sparkmesh_webhook_reloads_total{subject="certificate",outcome="taken"}"#;
     let namespace = "rotation";
     make_namespace(mesh.api, namespace, true);
-    let mut load = Load {
-        mesh,
-        namespace,
-        created: 0,
-    };
+    let mut load = Load::of(mesh, namespace, 0);
 
     load.create(20);
     let before = mesh.count(TAKEN);
@@ -168,12 +193,23 @@ pub(crate) fn certificates_rotate_under_load_without_a_failed_creation(mesh: &In
 struct Load<'a> {
     mesh: &'a Installation<'a>,
     namespace: &'a str,
+    first: usize,
     created: usize,
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    /// The pods' names count from `first`.
+    fn of(mesh: &'a Installation<'a>, namespace: &'a str, first: usize) -> Load<'a> {
+        Load {
+            mesh,
+            namespace,
+            first,
+            created: 0,
+        }
+    }
+
     fn create(&mut self, pods: usize) {
-        let from = self.created;
+        let from = self.first + self.created;
         let pods: Vec<Value> = (from..from + pods)
             .map(|number| executor(self.namespace, number))
             .collect();

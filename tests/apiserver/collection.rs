@@ -94,9 +94,10 @@ fn judged(mesh: &Installation<'_>, document: &Value) -> Result<Verdict, String> 
             let alike = reasons
                 .iter()
                 .all(|reason| said.contains(&format!("[{reason}]")));
-            match refused.message.contains("denied the request: sparkmesh: ") && alike {
-                true => Ok(Verdict::Refused),
-                false => Err(format!("the webhook: {refused}; inject: {said}")),
+            if refused.message.contains("denied the request: sparkmesh: ") && alike {
+                Ok(Verdict::Refused)
+            } else {
+                Err(format!("the webhook: {refused}; inject: {said}"))
             }
         }
         (Err(refused), Ok(_)) => Err(format!("inject does not refuse it; the webhook: {refused}")),

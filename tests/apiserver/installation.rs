@@ -35,7 +35,7 @@ pub(crate) struct Installation<'a> {
     pub(crate) api: &'a Api,
     replicas: [Replica; 2],
     volumes: Volumes,
-    _control: Process,
+    control: Process,
 }
 
 /// One pod of the webhook and the process that is its container.
@@ -83,7 +83,7 @@ impl<'a> Installation<'a> {
             api,
             replicas,
             volumes,
-            _control: process,
+            control: process,
         };
         for number in [0, 1] {
             installation.bind(number);
@@ -124,6 +124,12 @@ impl<'a> Installation<'a> {
         if let Some(mut process) = self.replicas[number].process.take() {
             process.kill();
         }
+    }
+
+    /// Takes a replica's process away, to end it in another way than by [`kill`](Self::kill).
+    pub(crate) fn take(&mut self, number: usize) -> Process {
+        let process = self.replicas[number].process.take();
+        process.expect("it runs")
     }
 
     /// What the kubelet of a pod's node tells the API server.
@@ -180,9 +186,9 @@ impl<'a> Installation<'a> {
             .sum()
     }
 
-    /// All that the replicas logged, in all their lives.
+    /// All that control and the replicas logged, in all their lives.
     pub(crate) fn logs(&self) -> String {
-        let mut all = String::new();
+        let mut all = self.control.log();
         for (number, replica) in self.replicas.iter().enumerate() {
             for start in 1..=replica.starts {
                 let log = self

@@ -48,94 +48,121 @@ fn story(cluster: &Cluster) {
     make_namespace(&api, PLAIN, false);
     let mut mesh = Installation::new(cluster, &api);
     let mut steps = Steps::default();
-    for (name, step) in STEPS {
-        steps.go(name, || step(&mut mesh));
+    for &(name, look) in LOOKS {
+        steps.go(name, || look(&mesh));
     }
+    for &(name, shake) in SHAKES {
+        steps.go(name, || shake(&mut mesh));
+    }
+    steps.go("the rights of the chart were enough", || {
+        footprint::no_right_was_missing(&mesh);
+    });
     steps.go("removed, the chart leaves nothing in the way", || {
         footprint::after_removal_pods_are_created_as_ever(mesh);
     });
     steps.end();
 }
 
-type Step = fn(&mut Installation<'_>);
+type Look = fn(&Installation<'_>);
 
-/// Everything between installation and removal. Each step leaves the mesh as it found it.
-const STEPS: [(&str, Step); 27] = [
-    ("the examples, as users create them, are injected", |mesh| {
-        examples::are_injected(mesh)
-    }),
-    ("nothing outside labelled namespaces is touched", |mesh| {
-        examples::only_labelled_namespaces_are_touched(mesh)
-    }),
+/// What can be seen while both replicas are well.
+const LOOKS: &[(&str, Look)] = &[
+    (
+        "the examples, as users create them, are injected",
+        examples::are_injected,
+    ),
+    (
+        "nothing outside labelled namespaces is touched",
+        examples::only_labelled_namespaces_are_touched,
+    ),
     (
         "a refused Deployment's ReplicaSet says what is wrong",
-        |mesh| refusals::of_a_deployment_are_told_on_its_replica_set(mesh),
+        refusals::of_a_deployment_are_told_on_its_replica_set,
     ),
     (
         "a refused bare pod: kubectl and the namespace say what is wrong",
-        |mesh| refusals::of_a_bare_pod_are_told_by_kubectl_and_on_the_namespace(mesh),
+        refusals::of_a_bare_pod_are_told_by_kubectl_and_on_the_namespace,
     ),
-    ("case 32: a dry run makes no event", |mesh| {
-        refusals::of_a_dry_run_make_no_event(mesh)
-    }),
-    ("case 32: the same review twice is answered alike", |mesh| {
-        abuse::case_32_the_same_review_twice(mesh)
-    }),
-    ("case 10: the opt-out label", |mesh| {
-        abuse::case_10_opting_out_is_the_platforms_to_allow(mesh)
-    }),
-    ("case 12: a namespace without its label", |mesh| {
-        abuse::case_12_a_namespace_without_its_label(mesh)
-    }),
-    ("case 13: hostNetwork", |mesh| {
-        abuse::case_13_the_nodes_network(mesh)
-    }),
-    ("case 14: forged containers and annotations", |mesh| {
-        abuse::case_14_what_only_looks_injected(mesh)
-    }),
-    ("case 17: ends are never held up", |mesh| {
-        abuse::case_17_ends_are_never_held_up(mesh)
-    }),
-    ("case 18: an unknown namespace", |mesh| {
-        abuse::case_18_a_namespace_that_nobody_knows(mesh)
-    }),
-    ("case 19: the proxy's user", |mesh| {
-        abuse::case_19_the_proxys_user(mesh)
-    }),
-    ("case 20: rights over the network", |mesh| {
-        abuse::case_20_rights_over_the_network(mesh)
-    }),
-    ("case 22: exclusions beyond the platform's list", |mesh| {
-        abuse::case_22_exclusions_beyond_the_platforms_list(mesh)
-    }),
-    ("case 25: into the proxy's process or files", |mesh| {
-        abuse::case_25_into_the_proxys_process_or_files(mesh)
-    }),
-    ("a pod that pretends to mirror a node's file", |mesh| {
-        abuse::a_pod_that_pretends_to_mirror_a_nodes_file(mesh)
-    }),
-    ("case 33: beside other webhooks, in either order", |mesh| {
-        neighbours::in_either_order_the_outcome_is_right_and_stays(mesh)
-    }),
-    ("case 33: a neighbour that sets hostNetwork", |mesh| {
-        neighbours::a_neighbour_that_asks_for_the_nodes_network_is_refused(mesh)
-    }),
-    ("the definitions' defaults", |mesh| {
-        definitions::the_server_writes_the_defaults_out(mesh)
-    }),
-    ("the definitions accept and refuse", |mesh| {
-        definitions::the_table_of_what_is_accepted_and_refused(mesh)
-    }),
+    (
+        "case 10: the opt-out label",
+        abuse::case_10_opting_out_is_the_platforms_to_allow,
+    ),
+    (
+        "case 12: a namespace without its label",
+        abuse::case_12_a_namespace_without_its_label,
+    ),
+    ("case 13: hostNetwork", abuse::case_13_the_nodes_network),
+    (
+        "case 14: forged containers and annotations",
+        abuse::case_14_what_only_looks_injected,
+    ),
+    (
+        "case 17: ends are never held up",
+        abuse::case_17_ends_are_never_held_up,
+    ),
+    (
+        "case 18: an unknown namespace",
+        abuse::case_18_a_namespace_that_nobody_knows,
+    ),
+    ("case 19: the proxy's user", abuse::case_19_the_proxys_user),
+    (
+        "case 20: rights over the network",
+        abuse::case_20_rights_over_the_network,
+    ),
+    (
+        "case 22: exclusions beyond the platform's list",
+        abuse::case_22_exclusions_beyond_the_platforms_list,
+    ),
+    (
+        "case 25: into the proxy's process or files",
+        abuse::case_25_into_the_proxys_process_or_files,
+    ),
+    (
+        "a pod that pretends to mirror a node's file",
+        abuse::a_pod_that_pretends_to_mirror_a_nodes_file,
+    ),
+    (
+        "case 32: a dry run makes no event",
+        refusals::of_a_dry_run_make_no_event,
+    ),
+    (
+        "case 32: the same review twice is answered alike",
+        abuse::case_32_the_same_review_twice,
+    ),
+    (
+        "case 33: beside other webhooks, in either order",
+        neighbours::in_either_order_the_outcome_is_right_and_stays,
+    ),
+    (
+        "case 33: a neighbour that sets hostNetwork",
+        neighbours::a_neighbour_that_asks_for_the_nodes_network_is_refused,
+    ),
+    (
+        "the definitions' defaults",
+        definitions::the_server_writes_the_defaults_out,
+    ),
+    (
+        "the definitions accept and refuse",
+        definitions::the_table_of_what_is_accepted_and_refused,
+    ),
     (
         "collected pods: webhook and inject agree, the server accepts",
-        |mesh| collection::webhook_and_offline_agree_and_the_server_accepts(mesh),
+        collection::webhook_and_offline_agree_and_the_server_accepts,
     ),
-    ("what injection adds to stored pods is bounded", |mesh| {
-        footprint::what_injection_adds_to_stored_pods_is_bounded(mesh)
-    }),
-    ("case 31: certificates rotate under load", |mesh| {
-        availability::certificates_rotate_under_load_without_a_failed_creation(mesh)
-    }),
+    (
+        "what injection adds to stored pods is bounded",
+        footprint::what_injection_adds_to_stored_pods_is_bounded,
+    ),
+    (
+        "case 31: certificates rotate under load",
+        availability::certificates_rotate_under_load_without_a_failed_creation,
+    ),
+];
+
+type Shake = fn(&mut Installation<'_>);
+
+/// What ends replicas, and starts others in their place.
+const SHAKES: &[(&str, Shake)] = &[
     (
         "case 11: without any webhook",
         availability::without_any_webhook_nothing_gets_in_uninjected,
@@ -144,9 +171,10 @@ const STEPS: [(&str, Step); 27] = [
         "case 34: a burst that one replica does not survive",
         availability::a_burst_that_one_replica_does_not_survive,
     ),
-    ("no right was missing", |mesh| {
-        footprint::no_right_was_missing(mesh)
-    }),
+    (
+        "a replica ends in order under load",
+        availability::a_replica_ends_in_order_without_a_failed_creation,
+    ),
 ];
 
 /// Names, times and failures of what has been gone through.
@@ -160,13 +188,12 @@ impl Steps {
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(step));
         let took = began.elapsed().as_secs_f32();
-        match outcome {
-            Ok(()) => say(&format!("ok    {name} ({took:.1} s)")),
+        if outcome.is_ok() {
+            say(&format!("ok    {name} ({took:.1} s)"));
+        } else {
             // The panic has been told where it happened.
-            Err(_) => {
-                say(&format!("FAIL  {name} ({took:.1} s)"));
-                self.failed.push(name);
-            }
+            say(&format!("FAIL  {name} ({took:.1} s)"));
+            self.failed.push(name);
         }
     }
 

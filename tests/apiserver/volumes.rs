@@ -159,12 +159,11 @@ fn follow(api: &Api, volumes: &[Volume], stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         for (volume, shown) in volumes.iter().zip(&mut shown) {
             // What is gone stays as it was, as on a node.
-            let files = volume.source.files(api);
-            if files.is_some() && files != *shown {
-                volume
-                    .mount
-                    .swap(&pairs(files.as_ref().expect("just seen")));
-                *shown = files;
+            if let Some(files) = volume.source.files(api)
+                && shown.as_ref() != Some(&files)
+            {
+                volume.mount.swap(&pairs(&files));
+                *shown = Some(files);
             }
         }
         thread::sleep(LOOK_EVERY);

@@ -56,6 +56,29 @@ pub(crate) fn are_injected(mesh: &Installation<'_>) {
     assert_same_but_for_probes(&master, &twin_of_the_master(mesh));
 }
 
+pub(crate) fn those_to_be_refused_are_refused(mesh: &Installation<'_>) {
+    for (file, reasons) in [
+        (
+            "rejected-annotations.yaml",
+            &["[unknown-key]", "[invalid-value]", "443,,70000", "-5"][..],
+        ),
+        ("rejected-host-network.yaml", &["[host-network]"]),
+        ("skipped.yaml", &["[opt-out-denied]"]),
+    ] {
+        let path = repository().join("examples/jobs").join(file);
+        let path = path.to_str().expect("UTF-8");
+        let output = mesh.cluster.try_kubectl(&["create", "--filename", path]);
+        assert!(!output.status.success(), "{file} is accepted");
+        let said = String::from_utf8_lossy(&output.stderr);
+        for reason in reasons {
+            assert!(
+                said.contains(reason),
+                "{file}: {reason:?} is not in: {said}"
+            );
+        }
+    }
+}
+
 /// The master outside of the mesh, with the values that the API server fills in.
 fn twin_of_the_master(mesh: &Installation<'_>) -> Value {
     let deployment = mesh

@@ -72,6 +72,10 @@ const LOOKS: &[(&str, Look)] = &[
         examples::are_injected,
     ),
     (
+        "the examples to be refused are refused",
+        examples::those_to_be_refused_are_refused,
+    ),
+    (
         "nothing outside labelled namespaces is touched",
         examples::only_labelled_namespaces_are_touched,
     ),

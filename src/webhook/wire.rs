@@ -10,6 +10,7 @@ use json_patch::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sparkmesh_injection::pod::{Field, Str};
+use sparkmesh_injection::read_from_objects;
 
 /// The only version spoken.
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
@@ -18,7 +19,7 @@ pub(super) const KIND: &str = "AdmissionReview";
 
 /// A review as it arrives.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(super) struct Review<'a> {
     #[serde(borrow, default)]
     pub(super) api_version: Str<'a>,
@@ -30,7 +31,7 @@ pub(super) struct Review<'a> {
 
 /// What the API server asks.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(super) struct Request<'a> {
     #[serde(borrow, default)]
     pub(super) uid: Str<'a>,
@@ -52,6 +53,7 @@ pub(super) struct Request<'a> {
 
 /// Which type the object is of.
 #[derive(Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct GroupVersionKind<'a> {
     #[serde(borrow, default)]
     pub(super) group: Str<'a>,
@@ -59,6 +61,10 @@ pub(super) struct GroupVersionKind<'a> {
     pub(super) version: Str<'a>,
     #[serde(borrow, default)]
     pub(super) kind: Str<'a>,
+}
+
+read_from_objects! {
+    Review<'a>, Request<'a>, GroupVersionKind<'a>
 }
 
 /// What the API server is told.

@@ -4,16 +4,20 @@
 //! reading stays linear and cheap, and fields this release does not know survive untouched.
 //! It refuses to know what is allowed; that is `decide`'s.
 
+mod object;
 mod probe;
 mod scalar;
 
 use serde::Deserialize;
+
+use crate::read_from_objects;
 
 pub use probe::{GrpcAction, HttpGetAction, Probe, TcpSocketAction};
 pub use scalar::{Field, IntOrStr, Quantity, Str, StrMap};
 
 /// A pod, or the template of one.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct PodView<'a> {
     /// Name, labels, annotations, owners.
     #[serde(borrow, default)]
@@ -25,7 +29,7 @@ pub struct PodView<'a> {
 
 /// The part of `ObjectMeta` that matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Metadata<'a> {
     /// The pod's own name; a pod that a controller makes may have only `generate_name`.
     #[serde(borrow, default)]
@@ -49,7 +53,7 @@ pub struct Metadata<'a> {
 
 /// One owner of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct OwnerReference<'a> {
     /// Group and version.
     #[serde(borrow, default)]
@@ -70,7 +74,7 @@ pub struct OwnerReference<'a> {
 
 /// The part of `PodSpec` that matters here.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Spec<'a> {
     /// The application's containers.
     #[serde(borrow, default)]
@@ -109,6 +113,7 @@ pub struct Spec<'a> {
 
 /// The operating system a pod asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Os<'a> {
     /// `linux` or `windows`.
     #[serde(borrow, default)]
@@ -117,7 +122,7 @@ pub struct Os<'a> {
 
 /// A container of any kind.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Container<'a> {
     /// Its name, unique in the pod.
     #[serde(borrow, default)]
@@ -159,7 +164,7 @@ pub struct Container<'a> {
 
 /// Hooks of a container, as far as the kubelet calls them over the network.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Lifecycle {
     /// After the container's start.
     #[serde(default)]
@@ -171,7 +176,7 @@ pub struct Lifecycle {
 
 /// One hook.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Hook {
     /// An HTTP call by the kubelet.
     #[serde(default)]
@@ -180,7 +185,7 @@ pub struct Hook {
 
 /// A declared port of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct ContainerPort<'a> {
     /// Name by which probes and Services speak of it.
     #[serde(borrow, default)]
@@ -205,6 +210,7 @@ impl ContainerPort<'_> {
 
 /// Requests and limits, of a container or of a whole pod.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Resources<'a> {
     /// What is reserved.
     #[serde(borrow, default)]
@@ -216,6 +222,7 @@ pub struct Resources<'a> {
 
 /// The two resources that a proxy uses.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ResourceList<'a> {
     /// Processor time.
     #[serde(borrow, default)]
@@ -227,7 +234,7 @@ pub struct ResourceList<'a> {
 
 /// The part of a security context, of a pod or of a container, that could break the mesh.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct SecurityContext<'a> {
     /// User id of the processes.
     #[serde(default)]
@@ -242,6 +249,7 @@ pub struct SecurityContext<'a> {
 
 /// Capabilities of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Capabilities<'a> {
     /// Those added to the runtime's default.
     #[serde(borrow, default)]
@@ -250,6 +258,7 @@ pub struct Capabilities<'a> {
 
 /// A volume, as far as it could stand in for the proxy's own.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Volume<'a> {
     /// Name, unique in the pod.
     #[serde(borrow, default)]
@@ -261,6 +270,7 @@ pub struct Volume<'a> {
 
 /// A projected volume's sources.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Projected<'a> {
     /// The sources.
     #[serde(borrow, default)]
@@ -269,7 +279,7 @@ pub struct Projected<'a> {
 
 /// One source of a projected volume.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct ProjectedSource<'a> {
     /// A service account token.
     #[serde(borrow, default)]
@@ -278,6 +288,7 @@ pub struct ProjectedSource<'a> {
 
 /// A projected service account token.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct TokenSource<'a> {
     /// For whom the token is.
     #[serde(borrow, default)]
@@ -286,10 +297,15 @@ pub struct TokenSource<'a> {
 
 /// A mount of a volume.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct VolumeMount<'a> {
     /// The volume's name.
     #[serde(borrow, default)]
     pub name: Str<'a>,
+}
+
+read_from_objects! {
+    PodView<'a>, Metadata<'a>, OwnerReference<'a>, Spec<'a>, Os<'a>, Container<'a>, Lifecycle, Hook, ContainerPort<'a>, Resources<'a>, ResourceList<'a>, SecurityContext<'a>, Capabilities<'a>, Volume<'a>, Projected<'a>, ProjectedSource<'a>, TokenSource<'a>, VolumeMount<'a>
 }
 
 /// The three probes a container can have.
@@ -395,7 +411,7 @@ impl<'a> PodView<'a> {
 
     /// Reads a pod from a JSON value.
     pub fn from_value(value: &'a serde_json::Value) -> Result<PodView<'a>, UnreadablePod> {
-        PodView::deserialize(value).map_err(|_| {
+        Deserialize::deserialize(value).map_err(|_| {
             let again: Result<PodView<'_>, _> = serde_path_to_error::deserialize(value);
             unreadable(again)
         })

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use super::{Field, IntOrStr, Str};
+use crate::read_from_objects;
 
 /// A probe: one handler, and a time-out.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Probe<'a> {
     /// Ask over HTTP or HTTPS.
     #[serde(borrow, default)]
@@ -24,6 +25,7 @@ pub struct Probe<'a> {
 
 /// `httpGet`
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self")]
 pub struct HttpGetAction<'a> {
     /// Path and query; `/` where nothing is said.
     #[serde(borrow, default)]
@@ -39,8 +41,9 @@ pub struct HttpGetAction<'a> {
     pub scheme: Field<Str<'a>>,
 }
 
-/// `tcpSocket`
+/// `tcpSocket`: rewriting replaces it whole, so a field that is not known here is an error.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct TcpSocketAction<'a> {
     /// The port, by number or name.
     #[serde(borrow, default)]
@@ -50,8 +53,9 @@ pub struct TcpSocketAction<'a> {
     pub host: Field<Str<'a>>,
 }
 
-/// `grpc`
+/// `grpc`: unknown fields are errors as in [`TcpSocketAction`].
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct GrpcAction<'a> {
     /// The port's number.
     #[serde(default)]
@@ -59,4 +63,8 @@ pub struct GrpcAction<'a> {
     /// The service asked for.
     #[serde(borrow, default)]
     pub service: Field<Str<'a>>,
+}
+
+read_from_objects! {
+    Probe<'a>, HttpGetAction<'a>, TcpSocketAction<'a>, GrpcAction<'a>
 }

@@ -1,6 +1,8 @@
 //! Reviews as an API server sends them for pods of a standalone Spark cluster: after its own
 //! admission plug-ins and defaults, without `managedFields`, which come later.
 
+#![allow(dead_code)] // each benchmark is a crate of its own and uses another part
+
 use serde_json::{Value, json};
 
 /// The namespace of every review.

@@ -21,10 +21,12 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -90,6 +92,25 @@ impl Cluster {
             .arg(assignment("KUBECONFIG", kubeconfig))
             .arg(program);
         command
+    }
+
+    /// Does `work` on a thread inside the cluster's network; threads that it starts are inside, too.
+    ///
+    /// # Panics
+    /// As `work` does.
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let name = std::fs::read_to_string(self.run().join("netns")).expect("the bench wrote it");
+        let network = File::open(Path::new("/run/netns").join(name.trim())).expect("it is there");
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may enter it");
+                work()
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Runs kubectl and gives its output, whatever came of it.
@@ -338,7 +359,7 @@ pub(crate) fn skip(why: &str) {
 }
 
 /// Onto stderr itself: what is printed by macros is shown only when a test fails.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -351,7 +372,11 @@ fn is_root() -> bool {
     ids.split_whitespace().nth(1) == Some("0")
 }
 
-fn succeeded(output: Output, what: &str) -> String {
+/// What a program printed.
+///
+/// # Panics
+/// When it failed, with what it said.
+pub(crate) fn succeeded(output: Output, what: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}: {}\n{said}", output.status);
     String::from_utf8(output.stdout).expect("text")
@@ -363,7 +388,7 @@ fn assignment(name: &str, path: &Path) -> std::ffi::OsString {
     text
 }
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

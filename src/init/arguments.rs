@@ -29,7 +29,9 @@ pub struct Args {
 }
 
 impl Args {
-    pub(super) fn into_plan(self) -> RedirectPlan {
+    /// The plan that was asked for.
+    #[must_use]
+    pub fn into_plan(self) -> RedirectPlan {
         RedirectPlan {
             exclude_inbound_ports: ascending(self.exclude_inbound_ports),
             exclude_outbound_ports: ascending(self.exclude_outbound_ports),

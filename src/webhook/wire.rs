@@ -10,14 +10,12 @@ use json_patch::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sparkmesh_injection::pod::{Field, Str};
-use sparkmesh_injection::read_from_maps_only;
+use sparkmesh_injection::read_from_objects;
 
 /// The only version spoken.
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
 /// The only kind spoken.
 pub(super) const KIND: &str = "AdmissionReview";
-
-read_from_maps_only!(Review<'a>, Request<'a>, GroupVersionKind<'a>);
 
 /// A review as it arrives.
 #[derive(Debug, Deserialize)]
@@ -63,6 +61,10 @@ pub(super) struct GroupVersionKind<'a> {
     pub(super) version: Str<'a>,
     #[serde(borrow, default)]
     pub(super) kind: Str<'a>,
+}
+
+read_from_objects! {
+    Review<'a>, Request<'a>, GroupVersionKind<'a>
 }
 
 /// What the API server is told.

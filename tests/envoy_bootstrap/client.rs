@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -88,6 +88,18 @@ pub(crate) async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("peer.example").expect("a name");
     tls.connect(name, TcpStream::connect(address).await?).await
+}
+
+/// What a client says before it has heard anything.
+pub(crate) fn first_flight(identity: &Identity) -> Vec<u8> {
+    let config = Arc::clone(tls(Some(identity)).config());
+    let name = ServerName::try_from("peer.example").expect("a name");
+    let mut client = ClientConnection::new(config, name).expect("a client");
+    let mut bytes = Vec::new();
+    client
+        .write_tls(&mut bytes)
+        .expect("a vector takes every write");
+    bytes
 }
 
 #[derive(Debug)]

@@ -44,6 +44,20 @@ fn nothing_is_served_before_certificates_and_policy_have_arrived() {
 }
 
 #[test]
+fn nothing_is_served_without_a_control_plane_however_long() {
+    in_a_pod(async || {
+        let authority = Authority::new();
+        let envoy = Envoy::start(&bootstrap(&authority, &[], &[]));
+        // Longer than Envoy waits where it is not told to wait for ever.
+        for _ in 0..20 {
+            assert!(stays_unready().await, "ready with nothing");
+        }
+        drop(envoy);
+        let _mesh = Mesh::ready(&[], &[]).await;
+    });
+}
+
+#[test]
 fn a_control_plane_of_another_name_is_not_believed() {
     in_a_pod(async || {
         let authority = Authority::new();
@@ -276,13 +290,13 @@ async fn health_becomes(path: &str, status: u16) {
     .await;
 }
 
-/// Looks for a while, in which a proxy that was about to serve would have.
+/// Looks for at least a second, in which a proxy that was about to serve would have.
 async fn stays_unready() -> bool {
     for _ in 0..10 {
-        if tokio::time::timeout(Duration::from_millis(100), is_ready()).await == Ok(true) {
+        if tokio::time::timeout(Duration::from_secs(5), is_ready()).await == Ok(true) {
             return false;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(110)).await;
     }
     true
 }

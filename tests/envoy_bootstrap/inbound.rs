@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use sparkmesh_policy::port::Port;
 
 use crate::app::App;
-use crate::client::{connect, read_all, tls};
+use crate::client::{connect, first_flight, read_all, tls};
 use crate::mesh::{Mesh, STRANGER, at, bootstrap, port};
 use crate::pki::Authority;
 use crate::sandbox::{POD_IP, POD_IP6, eventually, in_a_pod};
@@ -202,15 +202,18 @@ fn u6_connections_are_many_and_last() {
 #[test]
 fn u6_an_unfinished_handshake_is_cut_off() {
     in_a_pod(async || {
-        let _mesh = Mesh::ready(&[], &[]).await;
-        let hello = client_hello_of_tls_1_2();
-        let mut unfinished_hello = TcpStream::connect(APP).await.expect("a connection");
-        unfinished_hello
-            .write_all(&hello[..20])
-            .await
-            .expect("bytes");
+        let mesh = Mesh::ready(&[], &[]).await;
+        let hello = first_flight(&mesh.friend());
+        let mut after_hello = TcpStream::connect(APP).await.expect("a connection");
+        after_hello.write_all(&hello).await.expect("bytes");
+        let mut within_hello = TcpStream::connect(APP).await.expect("a connection");
+        within_hello.write_all(&hello[..20]).await.expect("bytes");
         let mut silent = TcpStream::connect(APP).await.expect("a connection");
-        tokio::join!(read_all(&mut unfinished_hello), read_all(&mut silent));
+        tokio::join!(
+            read_all(&mut after_hello),
+            read_all(&mut within_hello),
+            read_all(&mut silent)
+        );
     });
 }
 

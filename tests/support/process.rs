@@ -162,6 +162,11 @@ impl Webhook {
         lines.iter().map(json).collect()
     }
 
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn terminate(&self) {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sparkmesh_policy::names;
 use sparkmesh_policy::port::Port;
 
+use crate::bootstrap::NO_HOT_RESTART;
 use crate::config::MeshConfig;
 use crate::plan::{Bounds, InjectionPlan};
 
@@ -49,7 +50,7 @@ pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: &str) 
             "--config-yaml", bootstrap,
             "--log-level", plan.log_level.word(),
             "--concurrency", plan.threads.to_string(),
-            "--disable-hot-restart",
+            NO_HOT_RESTART,
         ],
         "env": [
             field_env("POD_NAME", "metadata.name"),

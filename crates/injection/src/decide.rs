@@ -58,12 +58,15 @@ impl<'a> RawPod<'a> {
         }
     }
 
-    fn to_value(self) -> Value {
+    /// The whole pod. A view passes over what it does not know, so that text of which there is a
+    /// view may still hold what no value can: numbers too large, halves of characters.
+    fn to_value(self) -> Result<Value, UnreadablePod> {
         match self {
-            RawPod::Json(text) => {
-                serde_json::from_str(text).expect("text that was read as a pod is JSON")
-            }
-            RawPod::Value(value) => value.clone(),
+            RawPod::Json(text) => serde_json::from_str(text).map_err(|error| UnreadablePod {
+                path: ".".to_owned(),
+                message: error.to_string(),
+            }),
+            RawPod::Value(value) => Ok(value.clone()),
         }
     }
 }
@@ -96,12 +99,12 @@ pub fn decide_viewed(pod: &PodView<'_>, raw: RawPod<'_>, scope: &Scope<'_>) -> D
         Err(decision) => return decision,
     };
     if refresh::carries_ours(pod) {
-        return match refresh::decide(&raw.to_value(), |original| {
-            fresh(original, namespace, scope)
-        }) {
-            Ok(decision) => decision,
-            Err(error) => Decision::Reject(vec![unreadable_note(&error)]),
+        let current = match raw.to_value() {
+            Ok(current) => current,
+            Err(error) => return Decision::Reject(vec![unreadable(&error)]),
         };
+        return refresh::decide(&current, |original| fresh(original, namespace, scope))
+            .unwrap_or_else(|error| Decision::Reject(vec![unreadable_note(&error)]));
     }
     fresh(pod, namespace, scope)
 }

@@ -162,8 +162,13 @@ fn put_containers_right(ops: &mut Vec<PatchOperation>, current: &Value, desired:
         .and_then(Value::as_array)
         .expect("an injected pod has init containers");
     let first = there.unwrap_or(&empty);
+    let is_ours = |container: &Value| {
+        let name = container.get("name").and_then(Value::as_str);
+        name.is_some_and(|name| OUR_CONTAINERS.contains(&name))
+    };
     let right = (0..OUR_CONTAINERS.len())
-        .all(|i| first.get(i).is_some_and(|actual| covers(&ours[i], actual)));
+        .all(|i| first.get(i).is_some_and(|actual| covers(&ours[i], actual)))
+        && !first.iter().skip(OUR_CONTAINERS.len()).any(is_ours);
     if right {
         return;
     }
@@ -171,8 +176,7 @@ fn put_containers_right(ops: &mut Vec<PatchOperation>, current: &Value, desired:
         add(ops, LIST, Value::Array(Vec::new()));
     }
     for (index, container) in first.iter().enumerate().rev() {
-        let name = container.get("name").and_then(Value::as_str);
-        if name.is_some_and(|name| OUR_CONTAINERS.contains(&name)) {
+        if is_ours(container) {
             remove(ops, &format!("{LIST}/{index}"));
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! Each check adds every place it finds; nothing here stops at the first.
 
+use std::collections::HashSet;
+
 use sparkmesh_policy::names;
 
 use crate::facts::{NamespaceFacts, PodSecurity};
@@ -16,6 +18,7 @@ pub(crate) fn check_spec(spec: &Spec<'_>, found: &mut Vec<Violation>) {
     check_os(spec, found);
     check_user(&spec.security_context, "/spec/securityContext", found);
     check_volumes(spec, found);
+    check_names_differ(spec, found);
     for (list, index, container) in spec.all_containers() {
         let at = Place { list, index };
         check_name(container, at, found);
@@ -192,6 +195,22 @@ fn check_name(container: &Container<'_>, at: Place, found: &mut Vec<Violation>) 
             ),
             remedy: format!("take the namespace or the pod out of {mesh}"),
         });
+    }
+}
+
+/// The API server demands it too, but only after us.
+fn check_names_differ(spec: &Spec<'_>, found: &mut Vec<Violation>) {
+    let mut seen = HashSet::new();
+    for (list, index, container) in spec.all_containers() {
+        let name = container.name.as_str();
+        if !seen.insert(name) {
+            found.push(Violation {
+                reason: Refusal::RepeatedName,
+                pointer: Place { list, index }.pointer("/name"),
+                message: format!("another container of the pod has the name {name}, too"),
+                remedy: "give every container and init container a name of its own".to_owned(),
+            });
+        }
     }
 }
 

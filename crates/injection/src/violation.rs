@@ -95,6 +95,8 @@ coded! {
         Privileged = "privileged",
         /// A container or volume has one of our names and is not ours.
         ReservedName = "reserved-name",
+        /// Two containers have the same name, so that nobody can tell whose probe is whose.
+        RepeatedName = "repeated-name",
         /// A container listens on one of the proxy's ports.
         ReservedPort = "reserved-port",
         /// A volume asks for a token in the proxy's name.

@@ -11,6 +11,7 @@ use sparkmesh_policy::port::Port;
 
 use super::quote::push_quoted;
 use super::request_target::request_target;
+use super::template::OnceSaid;
 use super::{AppProbe, Check};
 
 /// What probes add to the bootstrap, each text for its place there, with the commas it needs.
@@ -22,8 +23,8 @@ pub(super) struct Rendered {
 }
 
 impl Rendered {
-    pub(super) fn of(probes: &[AppProbe]) -> Rendered {
-        let mut clusters = Clusters::default();
+    pub(super) fn of(probes: &[AppProbe], http_options: OnceSaid<'_>) -> Rendered {
+        let mut clusters = Clusters::new(http_options);
         let mut routes = String::new();
         let mut filters = String::new();
         for probe in probes {
@@ -132,32 +133,43 @@ fn seconds(probe: &AppProbe) -> u32 {
     probe.timeout_seconds.max(1)
 }
 
-#[derive(Default)]
 struct Clusters<'a> {
     indices: HashMap<Target<'a>, usize>,
+    http_options: OnceSaid<'a>,
     text: String,
 }
 
 impl<'a> Clusters<'a> {
+    fn new(http_options: OnceSaid<'a>) -> Clusters<'a> {
+        Clusters {
+            indices: HashMap::new(),
+            http_options,
+            text: String::new(),
+        }
+    }
+
     fn index_of(&mut self, target: Target<'a>) -> usize {
         let next = self.indices.len();
         let index = *self.indices.entry(target).or_insert(next);
         if index == next {
-            push_cluster(&mut self.text, index, target);
+            push_cluster(&mut self.text, index, target, &mut self.http_options);
         }
         index
     }
 }
 
-fn push_cluster(out: &mut String, index: usize, target: Target<'_>) {
+fn push_cluster(
+    out: &mut String,
+    index: usize,
+    target: Target<'_>,
+    http_options: &mut OnceSaid<'_>,
+) {
     push(out, format_args!(",{{name: p{index},"));
     match target {
         Target::Http { tls, .. } => {
-            // As the kubelet: a connection for each probe, and no look at the certificate.
-            push_protocol(
-                out,
-                "commonHttpProtocolOptions: {maxRequestsPerConnection: 1},explicitHttpConfig: {httpProtocolOptions: {}}",
-            );
+            out.push_str(http_options.say());
+            out.push(',');
+            // As the kubelet: no look at the certificate.
             if tls {
                 out.push_str(
                     "transportSocket: {name: t,typedConfig: {\"@type\": x/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext,\
@@ -171,7 +183,7 @@ fn push_cluster(out: &mut String, index: usize, target: Target<'_>) {
         Target::Grpc {
             service, seconds, ..
         } => {
-            push_protocol(out, "explicitHttpConfig: {http2ProtocolOptions: {}}");
+            out.push_str(GRPC_OPTIONS);
             let mut name = String::new();
             push_quoted(&mut name, service);
             push_health_check(
@@ -191,15 +203,8 @@ fn push_cluster(out: &mut String, index: usize, target: Target<'_>) {
     );
 }
 
-fn push_protocol(out: &mut String, options: &str) {
-    push(
-        out,
-        format_args!(
-            "typedExtensionProtocolOptions: {{envoy.extensions.upstreams.http.v3.HttpProtocolOptions: \
-         {{\"@type\": x/envoy.extensions.upstreams.http.v3.HttpProtocolOptions,{options}}}}},",
-        ),
-    );
-}
+const GRPC_OPTIONS: &str = "typedExtensionProtocolOptions: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: \
+    {\"@type\": x/envoy.extensions.upstreams.http.v3.HttpProtocolOptions,explicitHttpConfig: {http2ProtocolOptions: {}}}},";
 
 fn push_health_check(out: &mut String, seconds: u32, check: Arguments<'_>) {
     push(

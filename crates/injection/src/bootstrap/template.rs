@@ -82,11 +82,14 @@ impl Template {
     /// the application that pass through the proxy.
     #[must_use]
     pub fn render(&self, http_ports: &[Port], probes: &[AppProbe]) -> String {
-        let probes = Rendered::of(probes);
+        let mut options = OnceSaid::new(&self.http_cluster_options, HTTP_CLUSTER_OPTIONS_AGAIN);
+        let of_inbound = (!http_ports.is_empty()).then(|| options.say());
+        let probes = Rendered::of(probes, options);
         let mut out = String::with_capacity(self.capacity(http_ports.len(), &probes));
         out.push_str(&self.start);
-        if !http_ports.is_empty() {
-            out.push_str(&self.http_cluster_options);
+        if let Some(options) = of_inbound {
+            out.push(',');
+            out.push_str(options);
         }
         for part in [
             &self.after_options,
@@ -138,6 +141,29 @@ impl Template {
             + http_ports * (NEXT_CHAIN.len() + 80)
     }
 }
+
+/// A text with an anchor, and what refers to it.
+pub(super) struct OnceSaid<'a> {
+    whole: Option<&'a str>,
+    again: &'a str,
+}
+
+impl<'a> OnceSaid<'a> {
+    fn new(whole: &'a str, again: &'a str) -> OnceSaid<'a> {
+        OnceSaid {
+            whole: Some(whole),
+            again,
+        }
+    }
+
+    /// The whole text the first time, then what refers to it.
+    pub(super) fn say(&mut self) -> &'a str {
+        self.whole.take().unwrap_or(self.again)
+    }
+}
+
+/// What every cluster that speaks HTTP says but the first.
+const HTTP_CLUSTER_OPTIONS_AGAIN: &str = "typedExtensionProtocolOptions: *o";
 
 /// What every HTTP chain but the first says after its match.
 const NEXT_CHAIN: &str = "transportSocketConnectTimeout: 5s,transportSocket: *tls,filters: *web}";

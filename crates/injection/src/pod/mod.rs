@@ -4,15 +4,16 @@
 //! reading stays linear and cheap, and fields this release does not know survive untouched.
 //! It refuses to know what is allowed; that is `decide`'s.
 
+mod object;
 mod probe;
 mod scalar;
 
 use serde::Deserialize;
 
-pub use probe::{GrpcAction, HttpGetAction, Probe, TcpSocketAction};
-pub use scalar::{Field, IntOrStr, MapOnly, Quantity, Str, StrMap};
+use crate::read_from_objects;
 
-use crate::read_from_maps_only;
+pub use probe::{GrpcAction, HttpGetAction, Probe, TcpSocketAction};
+pub use scalar::{Field, IntOrStr, Quantity, Str, StrMap};
 
 /// A pod, or the template of one.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -109,27 +110,6 @@ pub struct Spec<'a> {
     #[serde(default)]
     pub termination_grace_period_seconds: Field<i64>,
 }
-
-read_from_maps_only!(
-    PodView<'a>,
-    Metadata<'a>,
-    OwnerReference<'a>,
-    Spec<'a>,
-    Os<'a>,
-    Container<'a>,
-    Lifecycle,
-    Hook,
-    ContainerPort<'a>,
-    Resources<'a>,
-    ResourceList<'a>,
-    SecurityContext<'a>,
-    Capabilities<'a>,
-    Volume<'a>,
-    Projected<'a>,
-    ProjectedSource<'a>,
-    TokenSource<'a>,
-    VolumeMount<'a>,
-);
 
 /// The operating system a pod asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -324,6 +304,10 @@ pub struct VolumeMount<'a> {
     pub name: Str<'a>,
 }
 
+read_from_objects! {
+    PodView<'a>, Metadata<'a>, OwnerReference<'a>, Spec<'a>, Os<'a>, Container<'a>, Lifecycle, Hook, ContainerPort<'a>, Resources<'a>, ResourceList<'a>, SecurityContext<'a>, Capabilities<'a>, Volume<'a>, Projected<'a>, ProjectedSource<'a>, TokenSource<'a>, VolumeMount<'a>
+}
+
 /// The three probes a container can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProbeKind {
@@ -427,7 +411,7 @@ impl<'a> PodView<'a> {
 
     /// Reads a pod from a JSON value.
     pub fn from_value(value: &'a serde_json::Value) -> Result<PodView<'a>, UnreadablePod> {
-        PodView::deserialize(value).map_err(|_| {
+        Deserialize::deserialize(value).map_err(|_| {
             let again: Result<PodView<'_>, _> = serde_path_to_error::deserialize(value);
             unreadable(again)
         })

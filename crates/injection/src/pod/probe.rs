@@ -3,14 +3,7 @@
 use serde::Deserialize;
 
 use super::{Field, IntOrStr, Str};
-use crate::read_from_maps_only;
-
-read_from_maps_only!(
-    Probe<'a>,
-    HttpGetAction<'a>,
-    TcpSocketAction<'a>,
-    GrpcAction<'a>
-);
+use crate::read_from_objects;
 
 /// A probe: one handler, and a time-out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,9 +41,9 @@ pub struct HttpGetAction<'a> {
     pub scheme: Field<Str<'a>>,
 }
 
-/// `tcpSocket`
+/// `tcpSocket`: rewriting replaces it whole, so a field that is not known here is an error.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(remote = "Self")]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct TcpSocketAction<'a> {
     /// The port, by number or name.
     #[serde(borrow, default)]
@@ -60,9 +53,9 @@ pub struct TcpSocketAction<'a> {
     pub host: Field<Str<'a>>,
 }
 
-/// `grpc`
+/// `grpc`: unknown fields are errors as in [`TcpSocketAction`].
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(remote = "Self")]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct GrpcAction<'a> {
     /// The port's number.
     #[serde(default)]
@@ -70,4 +63,8 @@ pub struct GrpcAction<'a> {
     /// The service asked for.
     #[serde(borrow, default)]
     pub service: Field<Str<'a>>,
+}
+
+read_from_objects! {
+    Probe<'a>, HttpGetAction<'a>, TcpSocketAction<'a>, GrpcAction<'a>
 }

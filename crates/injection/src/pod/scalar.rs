@@ -51,35 +51,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     }
 }
 
-/// Reads a struct from a map and from nothing else. Derived code would also take a list of its
-/// fields' values, which no Kubernetes object is.
-pub struct MapOnly<D>(pub D);
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for MapOnly<D> {
-    type Error = D::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(visitor)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// Lets types that derive with `#[serde(remote = "Self")]` be read by [`MapOnly`].
-#[macro_export]
-macro_rules! read_from_maps_only {
-    ($($name:ident $(<$life:lifetime>)?),* $(,)?) => {$(
-        impl<'de: $($life, $life)?> serde::Deserialize<'de> for $name $(<$life>)? {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $name::deserialize($crate::pod::MapOnly(deserializer))
-            }
-        }
-    )*};
-}
-
 /// A string that borrows from its source unless it holds escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Str<'a>(Cow<'a, str>);

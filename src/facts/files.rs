@@ -89,11 +89,14 @@ impl Gathered {
                     }
                 }
                 (version, "MeshBaseline") if group(version) == names::GROUP => {
-                    if let Some(other) = self.baseline_place.replace(place.to_owned()) {
-                        bail!("{place}: a second MeshBaseline; the first is in {other}");
-                    }
                     let baseline = baseline::baseline_from(object)
                         .map_err(|error| anyhow!("{place}: MeshBaseline: {error}"))?;
+                    // The same file may be among several paths.
+                    if let Some(other) = self.baseline_place.replace(place.to_owned())
+                        && *self.facts.baseline != baseline
+                    {
+                        bail!("{place}: a second MeshBaseline, other than that in {other}");
+                    }
                     self.facts.baseline = Arc::new(baseline);
                 }
                 _ => {}

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod init;
 pub mod listen;
 pub mod offline;
+mod service;
 pub mod telemetry;
 pub mod tls;
 pub mod webhook;

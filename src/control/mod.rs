@@ -12,7 +12,6 @@ use anyhow::Context;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use rustls::crypto::aws_lc_rs;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -31,8 +30,9 @@ mod trust;
 mod watches;
 
 use crate::admin::Admin;
-use crate::telemetry::{self, LogArgs};
-use crate::{listen, tls};
+use crate::listen;
+use crate::service::{self, Stop};
+use crate::telemetry::LogArgs;
 pub use keeper::ServingCertificates;
 use keeper::{Keeper, Settings};
 use lease::{Elector, Role};
@@ -62,14 +62,8 @@ pub struct Args {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tls::install_provider();
-    let _log = telemetry::start(&args.log)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot start")?
-        .block_on(serve(args))?;
-    Ok(ExitCode::SUCCESS)
+    let log = args.log.clone();
+    service::run(&log, serve(args))
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
@@ -185,15 +179,12 @@ fn identity() -> anyhow::Result<String> {
 }
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut asked = Stop::listen()?;
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("ends: SIGTERM"),
-            _ = interrupt.recv() => info!("ends: SIGINT"),
-        }
+        asked.asked().await;
+        info!("stopping");
         stopping.cancel();
     });
     Ok(stop)

@@ -24,12 +24,12 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
 use hyper_util::rt::TokioTimer;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::facts::{Board, Source};
-use crate::telemetry::{self, LogArgs};
-use crate::{config, listen, tls};
+use crate::service::{self, Stop};
+use crate::telemetry::LogArgs;
+use crate::{config, listen};
 use door::Door;
 use events::Outbox;
 pub use metrics::Metrics;
@@ -85,14 +85,8 @@ fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
 
 /// Runs the subcommand until SIGTERM or SIGINT.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    tls::install_provider();
-    let _log = telemetry::start(&args.log)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot start")?
-        .block_on(serve(args))?;
-    Ok(ExitCode::SUCCESS)
+    let log = args.log.clone();
+    service::run(&log, serve(args))
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
@@ -203,29 +197,6 @@ async fn reviews(
         .serve(router(webhook).into_make_service())
         .await
         .context("serving reviews failed")
-}
-
-/// The signals that end the process.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> anyhow::Result<Stop> {
-        let listen = |kind| signal(kind).context("signals cannot be received");
-        Ok(Stop {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// How the process ends without losing a request.

@@ -132,7 +132,11 @@ pub(crate) fn a_burst_that_one_replica_does_not_survive(mesh: &mut Installation<
         .map(|(executor, _)| executor.clone())
         .collect();
     let (_, failed) = told(&api.create_all(&again, 16, |_| ()));
-    assert!(failed.is_empty(), "with one replica left: {}", some(&failed));
+    assert!(
+        failed.is_empty(),
+        "with one replica left: {}",
+        some(&failed)
+    );
     let stored = self::stored(mesh, namespace);
     assert_eq!(stored.len(), PODS);
     stored.iter().for_each(admission::assert_injected);

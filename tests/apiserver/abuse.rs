@@ -97,7 +97,7 @@ pub(crate) fn case_14_what_only_looks_injected(mesh: &Installation<'_>) {
     let honest = injects(mesh, &pod(TEAM, "abuse"));
     let assert_ours = |pod: &Value| {
         let ours = |pod: &Value| {
-            let list = &admission::without_account(pod)["spec"]["initContainers"];
+            let list = &pod["spec"]["initContainers"];
             let annotation = &pod["metadata"]["annotations"][names::INJECTED_ANNOTATION];
             json!([list[0], list[1], annotation])
         };

@@ -113,11 +113,25 @@ pub(crate) fn assert_injected(pod: &Value) {
     let volumes = names_of(pod, "volumes");
     let token = volumes.iter().filter(|name| *name == names::TOKEN_VOLUME);
     assert_eq!(token.count(), 1, "{}", brief(pod));
+    assert_no_account(pod);
     let annotations = &pod["metadata"]["annotations"];
     assert!(
         annotations[names::INJECTED_ANNOTATION].is_string(),
         "{annotations}"
     );
+}
+
+/// The API server has put no token of the pod's service account into our containers.
+fn assert_no_account(pod: &Value) {
+    for container in &pod["spec"]["initContainers"].as_array().expect("a list")[..2] {
+        let mounts = container["volumeMounts"].as_array().expect("a list");
+        let account: Vec<&Value> = mounts
+            .iter()
+            .filter(|mount| mount["mountPath"] == ACCOUNT_FOLDER)
+            .collect();
+        assert_eq!(account.len(), 1, "{container}");
+        assert_eq!(account[0]["name"], names::RUN_VOLUME, "{container}");
+    }
 }
 
 /// Nothing of the author's containers has changed but probes: they are as in `twin`, the same pod
@@ -176,8 +190,7 @@ pub(crate) fn try_injected_offline(
 pub(crate) fn assert_same(one: &Value, other: &Value) {
     let containers = [one, other].map(|pod| without_chance(&pod["spec"]["containers"]));
     assert_equal("containers", &containers[0], &containers[1]);
-    let init =
-        [one, other].map(|pod| without_chance(&without_account(pod)["spec"]["initContainers"]));
+    let init = [one, other].map(|pod| without_chance(&pod["spec"]["initContainers"]));
     assert_equal("initContainers", &init[0], &init[1]);
     // Which volume comes first, ours or that of the service account, depends on who asks when.
     let volumes = [one, other].map(|pod| {
@@ -195,29 +208,6 @@ pub(crate) fn assert_same(one: &Value, other: &Value) {
         all
     });
     assert_equal("annotations", &annotations[0], &annotations[1]);
-}
-
-/// Without the mounts of the service account's token in our containers. They do not need it, and
-/// whether the API server puts it there depends on whether it looked again after our second look.
-pub(crate) fn without_account(pod: &Value) -> Value {
-    let mut pod = pod.clone();
-    let init = pod["spec"]["initContainers"].as_array_mut();
-    for container in init.into_iter().flatten() {
-        let ours = [names::INIT_CONTAINER, names::PROXY_CONTAINER];
-        let name = container["name"].as_str().unwrap_or_default();
-        if ours.contains(&name)
-            && let Some(mounts) = container["volumeMounts"].as_array_mut()
-        {
-            mounts.retain(|mount| mount["mountPath"] != ACCOUNT_FOLDER);
-            if mounts.is_empty() {
-                container
-                    .as_object_mut()
-                    .expect("a container")
-                    .remove("volumeMounts");
-            }
-        }
-    }
-    pod
 }
 
 /// Equal, or a panic that shows the first difference and not all of both.

@@ -36,6 +36,7 @@ pub(crate) fn init(plan: &InjectionPlan, config: &MeshConfig) -> Value {
             "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "volumeMounts": [no_account_token()],
     })
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn proxy(plan: &InjectionPlan, config: &MeshConfig, bootstrap: &str) 
         "volumeMounts": [
             {"name": names::TOKEN_VOLUME, "mountPath": names::TOKEN_FOLDER, "readOnly": true},
             {"name": names::RUN_VOLUME, "mountPath": names::RUN_FOLDER},
+            no_account_token(),
         ],
     });
     if let Some(seconds) = plan.drain_seconds {
@@ -103,6 +105,17 @@ pub(crate) fn volumes() -> Vec<Value> {
         }),
     ]
 }
+
+/// Stands where the API server would mount the service account's token into a container that has
+/// nothing there: ours need none. Its mount would also change the pod behind our back, and cost a
+/// second review of every pod.
+fn no_account_token() -> Value {
+    json!({"name": names::RUN_VOLUME, "mountPath": SERVICE_ACCOUNT_FOLDER, "readOnly": true})
+}
+
+/// Where the API server mounts it, see
+/// <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#token-controller>.
+const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 fn field_env(name: &str, path: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})

@@ -263,28 +263,21 @@ const SERVER_DEFAULTS: [&str; 10] = [
     "terminationMessagePolicy",
     "timeoutSeconds",
 ];
-/// Where the API server mounts the token of every pod's service account.
-const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-/// Whether `actual` is `planned`, give or take what the API server adds by itself: its defaults,
-/// the mount of the service account's token, and amounts that a `LimitRange` fills in.
+/// Whether `actual` is `planned`, give or take what the API server adds by itself: its defaults
+/// and amounts that a `LimitRange` fills in.
 fn covers(planned: &Value, actual: &Value) -> bool {
     match (planned, actual) {
         (Value::Object(planned), Value::Object(actual)) => {
             planned.iter().all(|(key, value)| {
                 actual.get(key).is_some_and(|found| match key.as_str() {
                     "resources" => covers_amounts(value, found),
-                    "volumeMounts" => covers_mounts(value, found),
                     _ => covers(value, found),
                 })
-            }) && actual
-                .iter()
-                .filter(|(key, _)| !planned.contains_key(*key))
-                .all(|(key, found)| match key.as_str() {
-                    "resources" => true,
-                    "volumeMounts" => covers_mounts(&Value::Array(Vec::new()), found),
-                    key => SERVER_DEFAULTS.contains(&key),
-                })
+            }) && actual.keys().all(|key| {
+                planned.contains_key(key)
+                    || key == "resources"
+                    || SERVER_DEFAULTS.contains(&key.as_str())
+            })
         }
         (Value::Array(planned), Value::Array(actual)) => {
             planned.len() == actual.len()
@@ -307,21 +300,4 @@ fn covers_amounts(planned: &Value, actual: &Value) -> bool {
         }),
         _ => planned == actual,
     }
-}
-
-fn covers_mounts(planned: &Value, actual: &Value) -> bool {
-    let (Some(planned), Some(actual)) = (planned.as_array(), actual.as_array()) else {
-        return false;
-    };
-    let own: Vec<&Value> = actual
-        .iter()
-        .filter(|mount| {
-            mount.get("mountPath").and_then(Value::as_str) != Some(SERVICE_ACCOUNT_FOLDER)
-        })
-        .collect();
-    planned.len() == own.len()
-        && planned
-            .iter()
-            .zip(own)
-            .all(|(planned, actual)| covers(planned, actual))
 }

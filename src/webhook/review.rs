@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use memchr::memchr2;
 use sparkmesh_injection::config::MeshConfig;
 use sparkmesh_injection::decide::{Decision, Injection, RawPod, Scope, decide_viewed, unreadable};
 use sparkmesh_injection::facts::MeshFacts;
@@ -199,21 +200,12 @@ fn brief(word: &str) -> String {
 
 /// Counts brackets outside of strings; JSON that is broken otherwise is found by its parser.
 fn is_deeper_than(text: &str, most: usize) -> bool {
+    let bytes = text.as_bytes();
     let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in text.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
         match byte {
-            b'"' => in_string = true,
+            b'"' => at = end_of_string(bytes, at + 1),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > most {
@@ -223,8 +215,23 @@ fn is_deeper_than(text: &str, most: usize) -> bool {
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        at += 1;
     }
     false
+}
+
+/// The place of the quote that ends the string whose first character is at `from`.
+fn end_of_string(bytes: &[u8], mut from: usize) -> usize {
+    while let Some(found) = bytes
+        .get(from..)
+        .and_then(|rest| memchr2(b'"', b'\\', rest))
+    {
+        if bytes[from + found] == b'"' {
+            return from + found;
+        }
+        from += found + 2;
+    }
+    bytes.len()
 }
 
 /// Why a request has no pod to decide about.
@@ -313,19 +320,17 @@ fn injected(uid: &str, injection: &Injection, record: &mut Record) -> Vec<u8> {
     record.outcome = Outcome::Inject;
     record.reasons = vec![injection.plan.role.word()];
     record.message = format!("role {}", injection.plan.role.word());
-    let (patch_type, patch) = wire::encode(&injection.patch);
-    wire::answer(&Response {
+    let response = Response {
         uid,
         allowed: true,
-        patch_type: Some(patch_type),
-        patch: Some(patch),
         warnings: &injection.plan.warnings,
         audit_annotations: Some(AuditAnnotations {
             decision: "inject",
             reasons: injection.plan.role.word(),
         }),
         ..Response::default()
-    })
+    };
+    wire::answer_with_patch(&response, &injection.patch)
 }
 
 fn rejected(uid: &str, violations: &[Violation], record: &mut Record) -> Vec<u8> {

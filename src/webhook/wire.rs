@@ -75,10 +75,6 @@ pub(super) struct Response<'a> {
     pub(super) allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<Status<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) patch: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub(super) warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,14 +97,32 @@ pub(super) struct AuditAnnotations<'a> {
     pub(super) reasons: &'a str,
 }
 
-/// A patch as a response carries it: `(patchType, patch)`.
-pub(super) fn encode(patch: &Patch) -> (&'static str, String) {
-    let json = serde_json::to_vec(patch).expect("a patch has only string keys");
-    ("JSONPatch", STANDARD.encode(json))
-}
-
 /// The whole answer.
 pub(super) fn answer(response: &Response<'_>) -> Vec<u8> {
+    text(response).into_bytes()
+}
+
+/// The whole answer, with a patch that the API server is to carry out.
+pub(super) fn answer_with_patch(response: &Response<'_>, patch: &Patch) -> Vec<u8> {
+    let mut json = Vec::with_capacity(PATCH_BYTES);
+    serde_json::to_writer(&mut json, patch).expect("a patch has only string keys");
+    let mut answer = text(response);
+    // Base64 has nothing in it that JSON would escape, so it need not be searched for that.
+    answer.truncate(answer.len() - END.len());
+    answer.reserve(json.len() / 3 * 4 + 64);
+    answer.push_str(r#","patchType":"JSONPatch","patch":""#);
+    STANDARD.encode_string(&json, &mut answer);
+    answer.push('"');
+    answer.push_str(END);
+    answer.into_bytes()
+}
+
+/// What most patches fit into.
+const PATCH_BYTES: usize = 16 << 10;
+/// The ends of a response, which is never empty, and of the answer around it.
+const END: &str = "}}";
+
+fn text(response: &Response<'_>) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Envelope<'a> {
@@ -116,7 +130,7 @@ pub(super) fn answer(response: &Response<'_>) -> Vec<u8> {
         kind: &'static str,
         response: &'a Response<'a>,
     }
-    serde_json::to_vec(&Envelope {
+    serde_json::to_string(&Envelope {
         api_version: API_VERSION,
         kind: KIND,
         response,

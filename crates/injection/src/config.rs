@@ -3,9 +3,10 @@
 //! Which file it comes from, and when it is read again, is not known here.
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use sparkmesh_policy::port::Port;
 
-use crate::bootstrap::{AppProbe, Control, Template};
+use crate::bootstrap::{AppProbe, Check, Control, Template};
 
 /// The configuration as written; unknown keys are errors.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,6 +113,8 @@ pub struct MeshConfig {
     pub excluded_namespaces: Vec<String>,
     /// The part of every bootstrap that the configuration tells, rendered once.
     bootstrap: Template,
+    /// Of the bootstrap's text and the images, see [`MeshConfig::digest`].
+    digest: [u8; 32],
 }
 
 /// A value of the configuration that is not legal.
@@ -168,21 +171,54 @@ impl MeshConfig {
             (Some(proxy_image), Some(init_image), Some(log_level), Some(port))
                 if errors.is_empty() =>
             {
+                let bootstrap = Template::new(&Control {
+                    host: file.control.host,
+                    port,
+                    ca_pem,
+                });
                 Ok(MeshConfig {
+                    digest: digest(&bootstrap, [&proxy_image, &init_image]),
                     proxy_image,
                     init_image,
                     log_level,
-                    bootstrap: Template::new(&Control {
-                        host: file.control.host,
-                        port,
-                        ca_pem,
-                    }),
+                    bootstrap,
                     excluded_namespaces: file.excluded_namespaces,
                 })
             }
             _ => Err(errors),
         }
     }
+}
+
+/// Taken once for a configuration: on processors without instructions for it, hashing a bootstrap
+/// would be the greater part of an admission's cost.
+fn digest(bootstrap: &Template, images: [&Image; 2]) -> [u8; 32] {
+    let every_part = bootstrap.render(
+        &[Port::HEALTH, Port::METRICS],
+        &[
+            Check::Http {
+                tls: true,
+                port: Port::HEALTH,
+                path: String::new(),
+            },
+            Check::Tcp { port: Port::HEALTH },
+            Check::Grpc {
+                port: Port::HEALTH,
+                service: None,
+            },
+        ]
+        .map(|check| AppProbe {
+            path: String::new(),
+            check,
+            timeout_seconds: 1,
+        }),
+    );
+    let mut hasher = Sha256::new();
+    for text in [&every_part, &images[0].0, &images[1].0] {
+        hasher.update(text.len().to_le_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize().into()
 }
 
 impl Default for MeshConfig {
@@ -305,6 +341,11 @@ impl MeshConfig {
         self.bootstrap.render(http_ports, probes)
     }
 
+    /// Differs whenever two configurations give the same pod something else, its log level aside.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
     /// Whether pods of this namespace are never injected.
     #[must_use]
     pub fn excludes(&self, namespace: &str) -> bool {
@@ -323,6 +364,28 @@ mod tests {
         assert_eq!(repository_of("reg:5000/envoy"), "reg:5000/envoy");
         assert_eq!(repository_of("reg:5000/envoy:v1"), "reg:5000/envoy");
         assert_eq!(repository_of("envoy:v1@sha256:00"), "envoy");
+    }
+
+    #[test]
+    fn what_a_configuration_gives_to_pods_is_in_its_digest() {
+        let digest = |change: &dyn Fn(&mut ConfigFile), ca: Option<&str>| {
+            let mut file = ConfigFile::default();
+            change(&mut file);
+            let config = MeshConfig::parse(file, ca.map(str::to_owned)).expect("legal");
+            *config.digest()
+        };
+        let pem = Some("-----BEGIN CERTIFICATE-----");
+        let all = [
+            digest(&|_| {}, None),
+            digest(&|_| {}, pem),
+            digest(&|file| file.proxy.image = "envoy:1".into(), None),
+            digest(&|file| file.init.image = "envoy:1".into(), None),
+            digest(&|file| file.control.host = "other".into(), None),
+            digest(&|file| file.control.port = 1, None),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(digest(&|_| {}, None), all[0]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn build(
     for rewrite in &plan.probes {
         rewrite_probe(&mut ops, rewrite);
     }
-    annotate(&mut ops, plan, pod, plan.hash(&bootstrap, config));
+    annotate(&mut ops, plan, pod, plan.hash(config));
     append_all(
         &mut ops,
         "/spec/volumes",

@@ -117,13 +117,13 @@ impl InjectionPlan {
     /// A short hash that differs whenever what the pod gets does; people compare it, nothing
     /// decides by it.
     #[must_use]
-    pub fn hash(&self, bootstrap: &str, config: &MeshConfig) -> String {
+    pub fn hash(&self, config: &MeshConfig) -> String {
         let mut hasher = Sha256::new();
-        hasher.update(bootstrap);
-        hasher.update(config.proxy_image.as_str());
-        hasher.update(config.init_image.as_str());
+        hasher.update(config.digest());
         hasher.update(format!(
-            "{:?}{:?}{:?}{:?}{}{:?}",
+            "{:?}{:?}{:?}{:?}{:?}{:?}{}{:?}",
+            self.http_ports,
+            self.probes,
             self.redirect,
             self.proxy_resources,
             self.init_resources,

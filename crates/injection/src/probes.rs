@@ -126,7 +126,13 @@ impl<'p> Handler<'p> {
             }
             return Some(Handler::Http {
                 tls: http.scheme.value().is_some_and(|s| s.as_str() == "HTTPS"),
-                path: http.path.value().map_or("", Str::as_str),
+                // The API server's default: a pod must be planned alike before and after it.
+                path: http
+                    .path
+                    .value()
+                    .map(Str::as_str)
+                    .filter(|path| !path.is_empty())
+                    .unwrap_or("/"),
                 port: http.port.value()?,
             });
         }
@@ -244,6 +250,21 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn what_the_server_would_fill_in_makes_no_difference() {
+        let probe = |get: serde_json::Value| {
+            checks(&json!({"containers": [{"name": "main", "readinessProbe": {"httpGet": get}}]}))
+        };
+        let filled_in = probe(json!({"port": 80, "path": "/", "scheme": "HTTP"}));
+        for written in [
+            json!({"port": 80}),
+            json!({"port": 80, "path": ""}),
+            json!({"port": 80, "path": null}),
+        ] {
+            assert_eq!(probe(written), filled_in);
+        }
     }
 
     #[test]

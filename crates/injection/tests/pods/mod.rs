@@ -86,9 +86,12 @@ fn probe() -> BoxedStrategy<Value> {
         ("exec", exec),
     ];
     let probes = handlers.clone().map(|(chosen, value)| {
-        let fields = handlers.iter().map(|(name, _)| match *name == chosen {
-            true => (*name, always(value.clone())),
-            false => (*name, null()),
+        let fields = handlers.iter().map(|(name, _)| {
+            if *name == chosen {
+                (*name, always(value.clone()))
+            } else {
+                (*name, null())
+            }
         });
         let timing = [
             ("timeoutSeconds", odd((-1..4_i64).prop_map(Value::from))),

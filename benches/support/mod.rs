@@ -1,5 +1,7 @@
 //! What both benchmarks share: the reviews they send and the table they print.
 
+#![allow(dead_code)] // each benchmark uses another part
+
 pub(crate) mod reviews;
 pub(crate) mod table;
 

@@ -46,7 +46,13 @@ impl Row {
 
 /// Prints the rows; where `SPARKMESH_BENCH_ROWS` names a file they are added to it instead, for
 /// the script that prints those of all benchmarks together.
+///
+/// Figures of a run that measured nothing are not shown.
 pub(crate) fn print(rows: &[Row]) {
+    if !super::is_measuring() {
+        println!("{} rows, not measured: `cargo bench` measures", rows.len());
+        return;
+    }
     if let Some(path) = std::env::var_os("SPARKMESH_BENCH_ROWS") {
         let file = std::fs::File::options()
             .append(true)

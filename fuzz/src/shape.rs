@@ -73,7 +73,11 @@ fn fill(shape: &Shape, bytes: &mut Unstructured<'_>) -> Result<Value> {
         }
         Shape::Map(keys, values) => {
             let mut fields = Map::new();
-            while fields.len() < 5 && bytes.ratio(2, 3)? {
+            // Counted by rounds: exhausted bytes give the same key for ever.
+            for _ in 0..5 {
+                if !bytes.ratio(2, 3)? {
+                    break;
+                }
                 fields.insert(text(keys, bytes)?, json!(text(values, bytes)?));
             }
             Value::Object(fields)

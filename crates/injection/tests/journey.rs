@@ -139,6 +139,12 @@ fn what_the_api_server_adds_between_two_passes_is_no_difference() {
 }
 
 #[test]
+fn a_container_without_a_name_is_settled_after_one_pass() {
+    let pod = json!({"spec": {"containers": [{"livenessProbe": {"tcpSocket": {"port": 80}}}]}});
+    assert_eq!(skipped(&injected(&pod)), SkipReason::AlreadyInjected);
+}
+
+#[test]
 fn undoing_gives_the_manifest_back() {
     for (what, change) in [
         ("as it is", json!({})),

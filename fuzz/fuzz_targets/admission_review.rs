@@ -33,7 +33,12 @@ fuzz_target!(|bytes: &[u8]| {
     let mut review: Value = serde_json::from_slice(body).expect("a review with a patch is JSON");
     json_patch::patch(&mut review["request"]["object"], &patch).expect("the patch fits");
     let second = answer(review.to_string().as_bytes(), &MESH);
-    assert_eq!(second.record.outcome, Outcome::Skip, "{}", second.record.message);
+    assert_eq!(
+        second.record.outcome,
+        Outcome::Skip,
+        "{}",
+        second.record.message
+    );
     assert_eq!(second.record.reasons, ["already-injected"]);
     assert!(checked(&second).is_none());
 });
@@ -48,7 +53,10 @@ fn checked(answer: &Answer) -> Option<json_patch::Patch> {
     let allowed = response["allowed"].as_bool().expect("allowed or not");
     if !allowed {
         let message = response["status"]["message"].as_str().expect("a reason");
-        assert!(message.starts_with("sparkmesh: ") && message.len() > 20, "{message}");
+        assert!(
+            message.starts_with("sparkmesh: ") && message.len() > 20,
+            "{message}"
+        );
     }
     match response.get("patch") {
         None => {
@@ -57,7 +65,9 @@ fn checked(answer: &Answer) -> Option<json_patch::Patch> {
         }
         Some(patch) => {
             assert!(allowed && response["patchType"] == "JSONPatch");
-            let patch = STANDARD.decode(patch.as_str().expect("text")).expect("base64");
+            let patch = STANDARD
+                .decode(patch.as_str().expect("text"))
+                .expect("base64");
             Some(serde_json::from_slice(&patch).expect("a JSON patch"))
         }
     }

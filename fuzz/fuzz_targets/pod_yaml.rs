@@ -35,7 +35,11 @@ fuzz_target!(|bytes: &[u8]| {
     for document in &documents {
         let written = yaml::to_string(document);
         let read = yaml::documents(&written).expect("our own YAML can be read");
-        assert_eq!(read, std::slice::from_ref(document), "YAML says what was meant");
+        assert_eq!(
+            read,
+            std::slice::from_ref(document),
+            "YAML says what was meant"
+        );
         for place in pods(document) {
             let pod = document.pointer(&place.pointer).expect("found there");
             journey::follow(pod);

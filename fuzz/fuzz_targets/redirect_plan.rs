@@ -50,11 +50,23 @@ fn arguments(text: &str) {
 
 /// The input is one transaction on one table, a line for each step, that holds every rule.
 fn restored(rules: &Ruleset, input: &str) {
-    assert!(input.starts_with("*nat\n") && input.ends_with("\nCOMMIT\n"), "{input}");
-    let steps = input.lines().filter(|line| line.starts_with("-A ") || line.starts_with("-I "));
+    assert!(
+        input.starts_with("*nat\n") && input.ends_with("\nCOMMIT\n"),
+        "{input}"
+    );
+    let steps = input
+        .lines()
+        .filter(|line| line.starts_with("-A ") || line.starts_with("-I "));
     assert_eq!(steps.count(), rules.count(), "{input}");
     for line in input.lines() {
-        let known = ["*nat", ":SPARKMESH_", "-D ", "-A SPARKMESH_", "-I ", "COMMIT"];
+        let known = [
+            "*nat",
+            ":SPARKMESH_",
+            "-D ",
+            "-A SPARKMESH_",
+            "-I ",
+            "COMMIT",
+        ];
         assert!(known.iter().any(|start| line.starts_with(start)), "{line}");
     }
 }
@@ -76,8 +88,14 @@ fn cidrs(bytes: &mut Unstructured<'_>) -> Result<Vec<Cidr>> {
     let mut cidrs = std::collections::BTreeSet::new();
     for _ in 0..bytes.int_in_range(0..=4)? {
         let (address, length): (std::net::IpAddr, u8) = match bytes.arbitrary()? {
-            true => (bytes.arbitrary::<[u8; 4]>()?.into(), bytes.int_in_range(0..=32)?),
-            false => (bytes.arbitrary::<[u8; 16]>()?.into(), bytes.int_in_range(0..=128)?),
+            true => (
+                bytes.arbitrary::<[u8; 4]>()?.into(),
+                bytes.int_in_range(0..=32)?,
+            ),
+            false => (
+                bytes.arbitrary::<[u8; 16]>()?.into(),
+                bytes.int_in_range(0..=128)?,
+            ),
         };
         // Most have bits behind the prefix, which is an error.
         cidrs.extend(format!("{address}/{length}").parse::<Cidr>().ok());

@@ -23,8 +23,12 @@ pub static MESH: LazyLock<Mesh> = LazyLock::new(|| {
     };
     let exclusions = Exclusions {
         inbound_ports: ["22"].map(|port| port.parse().expect("a port")).to_vec(),
-        outbound_ports: ["22", "23"].map(|port| port.parse().expect("a port")).to_vec(),
-        outbound_cidrs: ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network")).to_vec(),
+        outbound_ports: ["22", "23"]
+            .map(|port| port.parse().expect("a port"))
+            .to_vec(),
+        outbound_cidrs: ["10.0.0.0/8", "fd00::/8"]
+            .map(|net| net.parse().expect("a network"))
+            .to_vec(),
     };
     let baseline = Baseline {
         exclusions,
@@ -48,7 +52,10 @@ pub fn decision(raw: RawPod<'_>) -> Decision {
         &Scope {
             config: &MESH.config,
             baseline: &facts.baseline,
-            namespace: (NAMESPACE, facts.namespaces.get(NAMESPACE).map(AsRef::as_ref)),
+            namespace: (
+                NAMESPACE,
+                facts.namespaces.get(NAMESPACE).map(AsRef::as_ref),
+            ),
         },
     )
 }
@@ -60,7 +67,11 @@ pub fn decision(raw: RawPod<'_>) -> Decision {
 pub fn follow(pod: &Value) {
     let decided = decision(RawPod::Value(pod));
     let text = pod.to_string();
-    assert_eq!(told(&decision(RawPod::Json(&text))), told(&decided), "text and value");
+    assert_eq!(
+        told(&decision(RawPod::Json(&text))),
+        told(&decided),
+        "text and value"
+    );
     let Decision::Inject(injection) = decided else {
         return;
     };

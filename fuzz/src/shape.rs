@@ -25,29 +25,31 @@ pub fn pod(bytes: &mut Unstructured<'_>) -> Result<Value> {
 
 /// Any value, mostly small.
 pub fn anything(bytes: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
-    Ok(match bytes.int_in_range(0..=if depth == 0 { 5 } else { 7 })? {
-        0 => Value::Null,
-        1 => json!(bytes.arbitrary::<bool>()?),
-        2 => json!(bytes.arbitrary::<i64>()?),
-        3 => json!(bytes.arbitrary::<f64>()?),
-        4 => json!(bytes.arbitrary::<&str>()?),
-        5 => json!(*bytes.choose(WORDS)?),
-        6 => {
-            let mut items = Vec::new();
-            for _ in 0..bytes.int_in_range(0..=3)? {
-                items.push(anything(bytes, depth - 1)?);
+    Ok(
+        match bytes.int_in_range(0..=if depth == 0 { 5 } else { 7 })? {
+            0 => Value::Null,
+            1 => json!(bytes.arbitrary::<bool>()?),
+            2 => json!(bytes.arbitrary::<i64>()?),
+            3 => json!(bytes.arbitrary::<f64>()?),
+            4 => json!(bytes.arbitrary::<&str>()?),
+            5 => json!(*bytes.choose(WORDS)?),
+            6 => {
+                let mut items = Vec::new();
+                for _ in 0..bytes.int_in_range(0..=3)? {
+                    items.push(anything(bytes, depth - 1)?);
+                }
+                Value::Array(items)
             }
-            Value::Array(items)
-        }
-        _ => {
-            let mut fields = Map::new();
-            for _ in 0..bytes.int_in_range(0..=3)? {
-                let key = (*bytes.choose(WORDS)?).to_owned();
-                fields.insert(key, anything(bytes, depth - 1)?);
+            _ => {
+                let mut fields = Map::new();
+                for _ in 0..bytes.int_in_range(0..=3)? {
+                    let key = (*bytes.choose(WORDS)?).to_owned();
+                    fields.insert(key, anything(bytes, depth - 1)?);
+                }
+                Value::Object(fields)
             }
-            Value::Object(fields)
-        }
-    })
+        },
+    )
 }
 
 fn fill(shape: &Shape, bytes: &mut Unstructured<'_>) -> Result<Value> {
@@ -66,18 +68,14 @@ fn fill(shape: &Shape, bytes: &mut Unstructured<'_>) -> Result<Value> {
         },
         List(item) => {
             let mut items = Vec::new();
-            while items.len() < 5 && bytes.ratio(2, 3)? {
+            for _ in 0..bytes.int_in_range(0..=4)? {
                 items.push(fill(item, bytes)?);
             }
             Value::Array(items)
         }
         Shape::Map(keys, values) => {
             let mut fields = Map::new();
-            // Counted by rounds: exhausted bytes give the same key for ever.
-            for _ in 0..5 {
-                if !bytes.ratio(2, 3)? {
-                    break;
-                }
+            for _ in 0..bytes.int_in_range(0..=4)? {
                 fields.insert(text(keys, bytes)?, json!(text(values, bytes)?));
             }
             Value::Object(fields)
@@ -120,7 +118,13 @@ const METADATA: Shape = Object(&[
     ("name", NAME),
     ("generateName", NAME),
     ("namespace", NAME),
-    ("labels", Shape::Map(LABELS, &["driver", "executor", "enabled", "disabled", "spark-1"])),
+    (
+        "labels",
+        Shape::Map(
+            LABELS,
+            &["driver", "executor", "enabled", "disabled", "spark-1"],
+        ),
+    ),
     ("annotations", Shape::Map(ANNOTATIONS, VALUES)),
     ("ownerReferences", List(&OWNER)),
     ("deletionTimestamp", Text(&["2026-01-01T00:00:00Z"])),
@@ -144,13 +148,23 @@ const SPEC: Shape = Object(&[
     ("securityContext", SECURITY),
     ("resources", RESOURCES),
     ("os", Object(&[("name", Text(&["linux", "windows"]))])),
-    ("nodeSelector", Shape::Map(&["kubernetes.io/os", "disk"], &["linux", "windows"])),
+    (
+        "nodeSelector",
+        Shape::Map(&["kubernetes.io/os", "disk"], &["linux", "windows"]),
+    ),
     ("terminationGracePeriodSeconds", Number(&[0, 1, 30, 3600])),
 ]);
 
 const CONTAINER: Shape = Object(&[
     ("name", NAME),
-    ("image", Text(&["spark:4", "sparkmesh:0.1.0", "envoyproxy/envoy:distroless-v1.40.0"])),
+    (
+        "image",
+        Text(&[
+            "spark:4",
+            "sparkmesh:0.1.0",
+            "envoyproxy/envoy:distroless-v1.40.0",
+        ]),
+    ),
     ("command", List(&COMMAND)),
     ("args", List(&COMMAND)),
     ("ports", List(&PORT)),
@@ -160,11 +174,22 @@ const CONTAINER: Shape = Object(&[
     ("readinessProbe", PROBE),
     ("livenessProbe", PROBE),
     ("startupProbe", PROBE),
-    ("lifecycle", Object(&[("preStop", HOOK), ("postStart", HOOK)])),
-    ("volumeMounts", List(&Object(&[("name", NAME), ("mountPath", NAME)]))),
+    (
+        "lifecycle",
+        Object(&[("preStop", HOOK), ("postStart", HOOK)]),
+    ),
+    (
+        "volumeMounts",
+        List(&Object(&[("name", NAME), ("mountPath", NAME)])),
+    ),
 ]);
 
-const COMMAND: Shape = Text(&["/opt/spark/sbin/start-worker.sh", "sh", "-c", "start-master.sh"]);
+const COMMAND: Shape = Text(&[
+    "/opt/spark/sbin/start-worker.sh",
+    "sh",
+    "-c",
+    "start-master.sh",
+]);
 const HOOK: Shape = Object(&[("httpGet", HTTP), ("exec", Object(&[]))]);
 const PORT: Shape = Object(&[
     ("name", Text(&["ui", "http", "http-ui"])),
@@ -174,7 +199,13 @@ const PORT: Shape = Object(&[
 const PROBE: Shape = Object(&[
     ("httpGet", HTTP),
     ("tcpSocket", Object(&[("port", ANY_PORT), ("host", HOST)])),
-    ("grpc", Object(&[("port", Number(&[80, 0, 15021])), ("service", Text(&["", "spark"]))])),
+    (
+        "grpc",
+        Object(&[
+            ("port", Number(&[80, 0, 15021])),
+            ("service", Text(&["", "spark"])),
+        ]),
+    ),
     ("exec", Object(&[])),
     ("timeoutSeconds", Number(&[0, 1, 5, -1])),
     ("periodSeconds", Number(&[1, 5])),
@@ -184,24 +215,45 @@ const HTTP: Shape = Object(&[
     ("port", ANY_PORT),
     ("host", HOST),
     ("scheme", Text(&["HTTP", "HTTPS", ""])),
-    ("httpHeaders", List(&Object(&[("name", NAME), ("value", NAME)]))),
+    (
+        "httpHeaders",
+        List(&Object(&[("name", NAME), ("value", NAME)])),
+    ),
 ]);
 const HOST: Shape = Text(&["", "127.0.0.1", "example.org"]);
-const ANY_PORT: Shape = Either(&["ui", "http", "80", "", "nowhere"], &[80, 8081, 15021, 0, 70000]);
+const ANY_PORT: Shape = Either(
+    &["ui", "http", "80", "", "nowhere"],
+    &[80, 8081, 15021, 0, 70000],
+);
 const SECURITY: Shape = Object(&[
     ("runAsUser", Number(&[0, 185, 1337])),
     ("privileged", Bool),
-    ("capabilities", Object(&[("add", List(&Text(&["NET_ADMIN", "CAP_NET_RAW", "SYS_PTRACE"])))])),
+    (
+        "capabilities",
+        Object(&[(
+            "add",
+            List(&Text(&["NET_ADMIN", "CAP_NET_RAW", "SYS_PTRACE"])),
+        )]),
+    ),
 ]);
 const RESOURCES: Shape = Object(&[("requests", AMOUNTS), ("limits", AMOUNTS)]);
 const AMOUNTS: Shape = Object(&[
     ("cpu", Either(&["100m", "1", "0.5", "1e3", "-1"], &[1, 2])),
-    ("memory", Either(&["64Mi", "1Gi", "1e9", "9999999999999999999999E"], &[1, 1_000_000])),
+    (
+        "memory",
+        Either(
+            &["64Mi", "1Gi", "1e9", "9999999999999999999999E"],
+            &[1, 1_000_000],
+        ),
+    ),
 ]);
 const VOLUME: Shape = Object(&[
     ("name", NAME),
     ("emptyDir", Object(&[])),
-    ("projected", Object(&[("sources", List(&Object(&[("serviceAccountToken", TOKEN)])))])),
+    (
+        "projected",
+        Object(&[("sources", List(&Object(&[("serviceAccountToken", TOKEN)])))]),
+    ),
 ]);
 const TOKEN: Shape = Object(&[
     ("audience", Text(&["sparkmesh", "other"])),
@@ -210,10 +262,24 @@ const TOKEN: Shape = Object(&[
 ]);
 
 const NAME: Shape = Text(&[
-    "a", "b", "c", "Odd.Name", "", "ä", "sparkmesh-init", "sparkmesh-proxy", "sparkmesh-token",
-    "sparkmesh-run", "istio-proxy",
+    "a",
+    "b",
+    "c",
+    "Odd.Name",
+    "",
+    "ä",
+    "sparkmesh-init",
+    "sparkmesh-proxy",
+    "sparkmesh-token",
+    "sparkmesh-run",
+    "istio-proxy",
 ]);
-const LABELS: &[&str] = &["spark-role", "spark-app-selector", "sparkmesh.dev/injection", "component"];
+const LABELS: &[&str] = &[
+    "spark-role",
+    "spark-app-selector",
+    "sparkmesh.dev/injection",
+    "component",
+];
 const ANNOTATIONS: &[&str] = &[
     "sparkmesh.dev/proxy-cpu-request",
     "sparkmesh.dev/proxy-cpu-limit",
@@ -231,8 +297,26 @@ const ANNOTATIONS: &[&str] = &[
     "a/b~c",
 ];
 const VALUES: &[&str] = &[
-    "100m", "2", "64Mi", "debug", "22,23", "10.0.0.0/8,fd00::/8", "5", "driver", "{}",
+    "100m",
+    "2",
+    "64Mi",
+    "debug",
+    "22,23",
+    "10.0.0.0/8,fd00::/8",
+    "5",
+    "driver",
+    "{}",
     "{\"was\":{\"/spec/volumes\":\"null\"}}",
     "{\"probes\":{\"a\":{\"livenessProbe\":{\"tcpSocket\":{\"port\":80}}}}}",
 ];
-const WORDS: &[&str] = &["", "name", "spec", "metadata", "containers", "port", "httpGet", "true", "0644"];
+const WORDS: &[&str] = &[
+    "",
+    "name",
+    "spec",
+    "metadata",
+    "containers",
+    "port",
+    "httpGet",
+    "true",
+    "0644",
+];

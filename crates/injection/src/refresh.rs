@@ -123,7 +123,8 @@ fn named<'v>(pod: &'v Value, list: &str, name: &str) -> Option<(usize, &'v Value
     items
         .iter()
         .enumerate()
-        .find(|(_, item)| item.get("name").and_then(Value::as_str) == Some(name))
+        // Templates may leave the one container without a name, which a view reads as empty.
+        .find(|(_, item)| item.get("name").map_or(Some(""), Value::as_str) == Some(name))
 }
 
 /// The operations that turn what is there into what should be, touching only what is ours.

@@ -152,6 +152,12 @@ fn our_containers_leave_no_place_for_the_service_accounts_token() {
 }
 
 #[test]
+fn a_container_without_a_name_is_settled_after_one_pass() {
+    let pod = json!({"spec": {"containers": [{"livenessProbe": {"tcpSocket": {"port": 80}}}]}});
+    assert_eq!(skipped(&injected(&pod)), SkipReason::AlreadyInjected);
+}
+
+#[test]
 fn undoing_gives_the_manifest_back() {
     for (what, change) in [
         ("as it is", json!({})),

@@ -26,7 +26,7 @@ enum What {
     /// Injected, skipped or refused, and why
     Pod(PodArgs),
     /// Allowed or refused, by which rule, and what would change that
-    Connection(connection::Args),
+    Connection(Box<connection::Args>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -24,7 +24,7 @@ const SERVICE_ACCOUNT: &str = "ServiceAccount";
 
 /// `NAMESPACE/NAME` or `NAMESPACE/KIND/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Name {
+struct Asked {
     namespace: String,
     kind: Option<String>,
     name: String,
@@ -33,21 +33,21 @@ struct Name {
 /// Who connects, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct From {
-    name: Name,
+    asked: Asked,
     application: Option<String>,
 }
 
 /// What is connected to, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct To {
-    name: Name,
+    asked: Asked,
     pub(super) port: Port,
 }
 
-impl FromStr for Name {
+impl FromStr for Asked {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Name, String> {
+    fn from_str(text: &str) -> Result<Asked, String> {
         let parts: Vec<&str> = text.split('/').collect();
         let (namespace, kind, name) = match parts[..] {
             [namespace, name] => (namespace, None, name),
@@ -63,7 +63,7 @@ impl FromStr for Name {
                 "`{name}` is not the name of a pod, workload or account"
             ));
         }
-        Ok(Name {
+        Ok(Asked {
             namespace: namespace.to_owned(),
             kind,
             name: name.to_owned(),
@@ -83,7 +83,7 @@ impl FromStr for From {
             return Err("what follows @ is not a value of the label spark-app-selector".to_owned());
         }
         Ok(From {
-            name: name.parse()?,
+            asked: name.parse()?,
             application: application.map(str::to_owned),
         })
     }
@@ -97,7 +97,7 @@ impl FromStr for To {
             return Err("the port is missing; write it as NAMESPACE/NAME:PORT".to_owned());
         };
         Ok(To {
-            name: name.parse()?,
+            asked: name.parse()?,
             port: port.parse().map_err(|error| format!("{error}"))?,
         })
     }
@@ -169,21 +169,21 @@ impl Ends {
 
     /// The pod or workload that is connected to.
     pub(super) fn destination(&self, to: &To) -> anyhow::Result<End> {
-        match self.pod(&to.name)? {
+        match self.pod(&to.asked)? {
             Some(end) => Ok(end),
             None => bail!(
                 "there is no pod or workload {} in these manifests{}",
-                to.name.written(),
-                near(&to.name, self.pods.iter().map(Pod::written))
+                to.asked.written(),
+                near(&to.asked, self.pods.iter().map(Pod::written))
             ),
         }
     }
 
     /// The pod, workload or service account that connects.
     pub(super) fn source(&self, from: &From) -> anyhow::Result<End> {
-        let mut end = match self.pod(&from.name)? {
+        let mut end = match self.pod(&from.asked)? {
             Some(end) => end,
-            None => self.account(&from.name)?,
+            None => self.account(&from.asked)?,
         };
         if let Some(application) = &from.application {
             let label = names::APPLICATION_LABEL.to_owned();
@@ -192,7 +192,7 @@ impl Ends {
         Ok(end)
     }
 
-    fn pod(&self, name: &Name) -> anyhow::Result<Option<End>> {
+    fn pod(&self, name: &Asked) -> anyhow::Result<Option<End>> {
         let mut found = self.pods.iter().filter(|pod| pod.is_named(name));
         let Some(first) = found.next() else {
             return Ok(None);
@@ -210,7 +210,7 @@ impl Ends {
         }
     }
 
-    fn account(&self, name: &Name) -> anyhow::Result<End> {
+    fn account(&self, name: &Asked) -> anyhow::Result<End> {
         let by_kind = name.kind.as_deref();
         let at_its_word = by_kind.is_some_and(|kind| kind.eq_ignore_ascii_case(SERVICE_ACCOUNT));
         let key = (name.namespace.clone(), name.name.clone());
@@ -241,7 +241,7 @@ impl Ends {
     }
 }
 
-impl Name {
+impl Asked {
     fn written(&self) -> String {
         match &self.kind {
             Some(kind) => format!("{}/{kind}/{}", self.namespace, self.name),
@@ -251,7 +251,7 @@ impl Name {
 }
 
 impl Pod {
-    fn is_named(&self, name: &Name) -> bool {
+    fn is_named(&self, name: &Asked) -> bool {
         let kind = name.kind.as_ref();
         self.name == name.name
             && self.end.workload.namespace == name.namespace
@@ -308,7 +308,7 @@ fn named_accounts(policies: &Policies) -> impl Iterator<Item = (String, String)>
 }
 
 /// The names nearest to the one asked for, as the end of a sentence.
-fn near(name: &Name, known: impl Iterator<Item = String>) -> String {
+fn near(name: &Asked, known: impl Iterator<Item = String>) -> String {
     const MOST: usize = 5;
     let asked = format!("{}/{}", name.namespace, name.name);
     let mut known: Vec<String> = known.collect::<BTreeSet<_>>().into_iter().collect();

@@ -113,6 +113,18 @@ pub fn pods(document: &Value) -> Vec<PodPlace> {
     places
 }
 
+/// The objects of a document: itself or, where it is a list of any kind, its items.
+#[must_use]
+pub fn objects(document: &Value) -> Vec<&Value> {
+    let is_list = document["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("List"));
+    match &document["items"] {
+        Value::Array(items) if is_list => items.iter().flat_map(objects).collect(),
+        _ => vec![document],
+    }
+}
+
 fn collect(object: &Value, pointer: &str, places: &mut Vec<PodPlace>) {
     let text = |at: &str| object.pointer(at).and_then(Value::as_str);
     let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {

@@ -1,4 +1,6 @@
-//! `sparkmesh explain pod`: what would be decided about pods, and why.
+//! `sparkmesh explain`: what would be decided about pods and connections, and why.
+//!
+//! Words the decision about pods; that about connections is in [`super::connection`].
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 use sparkmesh_injection::decide::{Decision, Injection};
 use sparkmesh_injection::violation::place;
 
+use super::connection;
 use super::documents;
 use super::output;
 use super::scope::{Inputs, World};
@@ -22,6 +25,8 @@ pub struct Args {
 enum What {
     /// Injected, skipped or refused, and why
     Pod(PodArgs),
+    /// Allowed or refused, by which rule, and what would change that
+    Connection(Box<connection::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -34,17 +39,23 @@ struct PodArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people
     #[default]
     Text,
-    /// A list of decisions
+    /// For programs
     Json,
 }
 
 /// Explains; a refusal is an answer, not a failure.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let What::Pod(args) = &args.what;
+    match &args.what {
+        What::Pod(args) => explain_pods(args),
+        What::Connection(args) => connection::run(args),
+    }
+}
+
+fn explain_pods(args: &PodArgs) -> anyhow::Result<ExitCode> {
     let world = World::load(&args.inputs)?;
     let mut explained = Vec::new();
     for document in &world.documents {

@@ -2,6 +2,7 @@
 //!
 //! Wires documents to the decision and the outcome to the terminal; decides nothing itself.
 
+mod connection;
 pub mod documents;
 pub mod explain;
 pub mod inject;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sparkmesh_injection::config::MeshConfig;
 use sparkmesh_injection::decide::{Decision, RawPod, Scope, decide};
 use sparkmesh_injection::facts::{MeshFacts, NamespaceFacts, PodSecurity};
+use sparkmesh_policy::baseline::Baseline;
 
 use crate::facts::files;
 
@@ -24,7 +25,7 @@ pub(super) struct Inputs {
     config: Option<PathBuf>,
     /// Namespaces and the MeshBaseline from the manifests of this folder
     #[arg(long, value_name = "DIR")]
-    from_files: Option<PathBuf>,
+    pub(super) from_files: Option<PathBuf>,
     /// Namespace of objects that name none
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -64,6 +65,15 @@ impl World {
     /// The namespace of an object.
     pub(super) fn namespace_of<'a>(&'a self, place: &'a PodPlace) -> &'a str {
         place.namespace.as_deref().unwrap_or(&self.namespace)
+    }
+
+    /// The namespace of objects that name none.
+    pub(super) fn default_namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn baseline(&self) -> &Baseline {
+        &self.facts.baseline
     }
 
     pub(super) fn config(&self) -> &MeshConfig {

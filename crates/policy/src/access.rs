@@ -186,8 +186,9 @@ pub enum Peer {
         )]
         name: String,
     },
-    /// The workload with exactly this SPIFFE ID. For workloads of another trust domain; inside
-    /// the mesh serviceAccount says the same in fewer words.
+    /// The workload with exactly this SPIFFE ID; where it names a service account and no Spark
+    /// application, with any application. For workloads of another trust domain; inside the mesh
+    /// serviceAccount says the same in fewer words.
     #[serde(rename = "spiffeID")]
     SpiffeId(SpiffeId),
     /// Every peer with a certificate that the mesh trusts. Written `anyAuthenticated: {}`.

@@ -16,6 +16,11 @@ pub const INJECTION_ENABLED: &str = "enabled";
 /// Value of [`INJECTION_LABEL`] by which a pod asks to stay out.
 pub const INJECTION_DISABLED: &str = "disabled";
 
+/// The label by which Spark marks the pods of one application.
+pub const APPLICATION_LABEL: &str = "spark-app-selector";
+/// The service account of pods that name none, which all of them share.
+pub const SHARED_SERVICE_ACCOUNT: &str = "default";
+
 /// Hash of the plan on an injected pod. Information for people; no decision reads it.
 pub const INJECTED_ANNOTATION: &str = "sparkmesh.dev/injected";
 /// What `uninject` needs to give the manifest back as it was, where the defaults do not tell.

@@ -3,7 +3,6 @@
 //! Decides which pod, workload or service account of the manifests a name means. Refuses to know
 //! of policies more than the service accounts that they name.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
@@ -307,25 +306,26 @@ fn named_accounts(policies: &Policies) -> impl Iterator<Item = (String, String)>
     })
 }
 
-/// The names nearest to the one asked for, as the end of a sentence.
+/// The names near the one asked for, or else some that there are, as the end of a sentence.
 fn near(name: &Asked, known: impl Iterator<Item = String>) -> String {
     const MOST: usize = 5;
+    const LIKE: f64 = 0.75;
     let asked = format!("{}/{}", name.namespace, name.name);
-    let mut known: Vec<String> = known.collect::<BTreeSet<_>>().into_iter().collect();
+    let known: BTreeSet<String> = known.collect();
     if known.is_empty() {
         return ", nor any other".to_owned();
     }
-    known.sort_by_cached_key(|name| Reverse(thousandths(strsim::jaro_winkler(&asked, name))));
-    known.truncate(MOST);
-    format!("; near it are {}", known.join(", "))
-}
-
-/// A likeness from 0 to 1 as something that can be sorted by.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it lies from 0 to 1000"
-)]
-fn thousandths(likeness: f64) -> u32 {
-    (likeness.clamp(0.0, 1.0) * 1000.0) as u32
+    let mut known: Vec<(f64, String)> = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&asked, &name), name))
+        .collect();
+    known.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let (like, unlike): (Vec<_>, Vec<_>) = known.into_iter().partition(|(like, _)| *like >= LIKE);
+    let (words, names) = if like.is_empty() {
+        ("there are", unlike)
+    } else {
+        ("near it are", like)
+    };
+    let names: Vec<String> = names.into_iter().take(MOST).map(|(_, name)| name).collect();
+    format!("; {words} {}", names.join(", "))
 }

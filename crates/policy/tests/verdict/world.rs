@@ -137,10 +137,10 @@ pub(super) fn destinations() -> impl Strategy<Value = Workload> {
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) identity: Option<Identity>,
-    address: &'static str,
+    pub(super) address: &'static str,
     pub(super) tls: TlsState,
-    port: u16,
-    at: &'static str,
+    pub(super) port: u16,
+    pub(super) at: &'static str,
 }
 
 impl Arrival {

@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
 
@@ -48,16 +49,15 @@ pub(super) async fn read(
         return Err(Refusal::TooLarge(limit));
     }
     let mut body = request.into_body();
-    let reading = async {
-        let read = collect(&mut body, memory, limit, announced).await;
-        if let Err(Refusal::TooLarge(_)) = read {
-            discard(&mut body, limit * DISCARD).await;
-        }
-        read
-    };
-    tokio::time::timeout(within, reading)
+    let end = Instant::now() + within;
+    let read = timeout_at(end, collect(&mut body, memory, limit, announced))
         .await
-        .unwrap_or(Err(Refusal::Slow))
+        .unwrap_or(Err(Refusal::Slow));
+    if let Err(Refusal::TooLarge(_)) = read {
+        // However slowly the rest comes: that it is too large is known.
+        let _ = timeout_at(end, discard(&mut body, limit * DISCARD)).await;
+    }
+    read
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -139,6 +139,18 @@ mod tests {
         let read = read(request(vec![b'x'; 100]), &memory, 100, SECOND).await;
         assert_eq!(read.expect("fits").bytes.len(), 100);
         let read = super::read(request(vec![b'x'; 101]), &memory, 100, SECOND).await;
+        assert_eq!(read.expect_err("too long"), Refusal::TooLarge(100));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_and_never_ends_is_too_large() {
+        let start = futures_util::stream::once(async {
+            Ok::<_, std::convert::Infallible>(vec![b'x'; 101])
+        });
+        let endless = futures_util::StreamExt::chain(start, futures_util::stream::pending());
+        let memory = Memory::new(1 << 20);
+        let within = Duration::from_millis(10);
+        let read = super::read(request(Body::from_stream(endless)), &memory, 100, within).await;
         assert_eq!(read.expect_err("too long"), Refusal::TooLarge(100));
     }
 
